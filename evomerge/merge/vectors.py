@@ -75,7 +75,7 @@ class ExpertVector:
         cache: Cache,
     ) -> None:
         self._key = (expert, tensor, origin is not None)
-        self._stream = stream_key(seed, expert, tensor)
+        self._seed = seed
         self._read = read
         self._origin = origin
         self._spans = spans
@@ -96,7 +96,7 @@ class ExpertVector:
 
     def random_bits(self, span: slice) -> Tensor:
         """The random bits of each entry of a span, `(span,)` float32, see `random_bits`."""
-        return self._kept(self._stream, span, self._drawn)
+        return self._kept(self._seed, span, self._drawn)
 
     def _chunks(self) -> Iterator[Tensor]:
         return (self.chunk(span) for span in self._spans)
@@ -120,4 +120,6 @@ class ExpertVector:
         return weights if self._origin is None else weights - self._origin[span].float()
 
     def _drawn(self, span: slice) -> Tensor:
-        return random_bits(self._stream, span.start, span.stop - span.start)
+        expert, tensor, _ = self._key
+        key = stream_key(self._seed, expert, tensor)
+        return random_bits(key, span.start, span.stop - span.start)
