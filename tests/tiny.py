@@ -214,7 +214,6 @@ dataset_kwargs:
     fewshot: {0}_fewshot.jsonl
 test_split: test
 fewshot_split: fewshot
-num_fewshot: 0
 doc_to_text: "{{{{prompt}}}}"
 """
 _GENERATE = f"""\
