@@ -100,3 +100,21 @@ def read_holder(run_dir: Path) -> Holder | None:
         return Holder(**json.loads((run_dir / HOLDER_NAME).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
+
+
+def held_by(run_dir: Path) -> Holder | None:
+    """The live process that holds the directory; None when nobody does.
+
+    Asks the operating system, not the announcement, which outlives a killed holder.
+    """
+    lock = FileLock(run_dir / LOCK_NAME)
+    if not (run_dir / LOCK_NAME).exists():
+        return None
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return read_holder(run_dir)
+    except OSError:
+        return None
+    lock.release()
+    return None

@@ -96,6 +96,14 @@ class RunState:
         """What became of a candidate in a phase, or None as long as nobody knows."""
         return self.results.get((candidate_id, phase))
 
+    def numbers_of(self, candidate_id: str) -> list[int]:
+        """The numbers under which a candidate was asked, ascending; none for a baseline."""
+        return sorted(self._numbers.get(candidate_id, ()))
+
+    def knows(self, candidate_id: str) -> bool:
+        """Whether this merge was asked before or has a result in the search already."""
+        return bool(self._numbers.get(candidate_id)) or (candidate_id, "search") in self.results
+
     def add(self, event: Event) -> None:
         """Bring the state up to date with the next event.
 
@@ -151,7 +159,7 @@ class RunState:
     def _add_result(self, result: Result) -> None:
         self.results[(result.candidate_id, result.phase)] = result
         if result.phase == "search":
-            for number in sorted(self._numbers.get(result.candidate_id, ())):
+            for number in self.numbers_of(result.candidate_id):
                 self._mark_done(number, result)
 
     def _mark_done(self, number: int, result: Result) -> None:
