@@ -53,7 +53,8 @@ class RunLock:
 
     def __enter__(self) -> "RunLock":
         try:
-            self._lock.acquire(timeout=0)
+            # Not zero: a reader that asks who holds the lock holds it for a moment (`held_by`).
+            self._lock.acquire(timeout=0.2)
         except Timeout as error:
             raise RunLockedError(self._refusal()) from error
         except OSError as error:

@@ -81,9 +81,7 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in names}
 
 
-def _choose(
-    experiment: Experiment, benchmarks: Mapping[str, Benchmark]
-) -> Mapping[Phase, Items]:
+def _choose(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Mapping[Phase, Items]:
     search = {
         objective.task: choose_items(
             benchmarks[objective.task].n_items,

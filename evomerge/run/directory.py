@@ -38,12 +38,14 @@ def writing(run_dir: Path) -> Iterator[Record]:
         ) from error
     path = run_dir / JOURNAL_NAME
     unused = False
-    with RunLock(run_dir):
-        with Journal.open(path) if path.exists() else Journal.create(path) as journal:
-            try:
-                yield Record(journal)
-            finally:
-                unused = not existed and len(journal) == 0
+    with (
+        RunLock(run_dir),
+        Journal.open(path) if path.exists() else Journal.create(path) as journal,
+    ):
+        try:
+            yield Record(journal)
+        finally:
+            unused = not existed and len(journal) == 0
     if unused:
         shutil.rmtree(run_dir, ignore_errors=True)
 

@@ -29,14 +29,10 @@ class ObjectiveTasks:
         return self.search if phase == "search" else self.test
 
 
-def estimates(
-    scores: ItemScores, objectives: Sequence[ObjectiveTasks]
-) -> dict[str, Estimate]:
+def estimates(scores: ItemScores, objectives: Sequence[ObjectiveTasks]) -> dict[str, Estimate]:
     """Every objective that the scores' phase measures, by name: the mean over its items."""
     tasks = {objective.name: objective.task(scores.phase) for objective in objectives}
-    return {
-        name: scores.tasks[task].estimate() for name, task in tasks.items() if task is not None
-    }
+    return {name: scores.tasks[task].estimate() for name, task in tasks.items() if task is not None}
 
 
 def outcome_of(

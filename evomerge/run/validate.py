@@ -6,11 +6,12 @@ from pathlib import Path
 from evomerge.checkpoint.checkpoint import Checkpoint, open_checkpoint
 from evomerge.checkpoint.compare import compare, find_non_finite
 from evomerge.config.experiment import Experiment
-from evomerge.config.read import KeyPath, Located, expected_one_of, read_experiment
+from evomerge.config.read import Located, expected_one_of, read_experiment
+from evomerge.config.strict_yaml import KeyPath
 from evomerge.errors import ConfigError, ModelError, Problem
 from evomerge.merge.methods import METHODS
 from evomerge.run.baselines import RESERVED_NAMES
-from evomerge.scoring.task_files import check_benchmarks
+from evomerge.scoring.check import check_benchmarks
 from evomerge.search.table import CONTROLLERS
 
 

@@ -81,9 +81,7 @@ def comparison(
     return Comparison(
         objectives=tuple(objective.name for objective in objectives),
         front=tuple(members[evaluation.candidate.id] for evaluation in best),
-        baselines={
-            name: _member(state, recipe, objectives) for name, recipe in baselines.items()
-        },
+        baselines={name: _member(state, recipe, objectives) for name, recipe in baselines.items()},
         dominated=tuple(member for id_, member in members.items() if id_ not in on_front),
     )
 

@@ -64,9 +64,7 @@ class Worker:
         ScoringError: a task cannot be loaded.
     """
 
-    def __init__(
-        self, spec: WorkerSpec, benchmarks: Mapping[str, Benchmark] | None = None
-    ) -> None:
+    def __init__(self, spec: WorkerSpec, benchmarks: Mapping[str, Benchmark] | None = None) -> None:
         torch.set_num_threads(spec.threads)
         self._spec = spec
         self._model = ResidentModel.from_folder(spec.base, dtype=DTYPES[spec.dtype])
