@@ -98,7 +98,7 @@ class Journal:
         digest = database.FIRST_DIGEST
         for expected, row in enumerate(self._rows(head.n_events), start=1):
             sequence, time_s, kind, key, payload, stored = row
-            digest = _digest(digest, (sequence, time_s, kind, key, payload))
+            digest = chained(digest, (sequence, time_s, kind, key, payload))
             if sequence != expected or digest != stored:
                 raise JournalError(self._broken(expected))
             yield self._decode(expected, kind, payload, time_s)
@@ -138,7 +138,7 @@ class Journal:
     def _insert(self, event: Event, head: Head) -> tuple[Event, Head]:
         sequence, kind, key = head.n_events + 1, codec.kind_of(event), codec.key_of(event)
         row = (sequence, event.time_s, kind, key, self._encode(event))
-        digest = _digest(head.digest, row)
+        digest = chained(head.digest, row)
         cursor = self._connection.execute(
             "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",
             (*row, digest),
@@ -201,6 +201,7 @@ def _row(head: Head) -> tuple[int, str]:
     return head.n_events, head.digest
 
 
-def _digest(previous: str, row: tuple[int, float, str, str | None, str]) -> str:
+def chained(previous: str, row: tuple[int, float, str, str | None, str]) -> str:
+    """The digest of an event's stored row (sequence, time, kind, key, payload) after `previous`."""
     text = "\x1f".join((previous, *(repr(value) for value in row)))
     return hashlib.sha256(text.encode()).hexdigest()
