@@ -1,15 +1,17 @@
 """Wire objects from an experiment: its plan, its worker, its search."""
 
 import hashlib
+import math
+from collections import Counter
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
-from evomerge.checkpoint.checkpoint import open_checkpoint
 from evomerge.checkpoint.fingerprint import fingerprint
+from evomerge.checkpoint.reader import open_checkpoint
 from evomerge.config.experiment import Experiment
 from evomerge.merge.groups import layer_groups
-from evomerge.records import Phase
+from evomerge.records import Phase, TensorInfo
 from evomerge.run.plan import Items, Plan
 from evomerge.scoring.benchmark import Benchmark
 from evomerge.scoring.resident import resolve_dtype
@@ -55,7 +57,7 @@ def make_plan(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Pl
             split_modules=experiment.merge.split_modules,
         ),
         items=_choose(experiment, benchmarks),
-        dtype=resolve_dtype(experiment.scoring.dtype, base.dtype_name, DEVICE),
+        dtype=_computing_dtype(experiment.scoring.dtype, infos),
         fingerprints=models | tasks,
     )
 
@@ -97,6 +99,19 @@ def _choose(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Mapp
         if objective.test
     }
     return {"search": search, "test": test}
+
+
+def _computing_dtype(wanted: str, infos: Mapping[str, TensorInfo]) -> str:
+    base = _main_dtype(infos)
+    return base if wanted == "base" else resolve_dtype(wanted, base, DEVICE)
+
+
+def _main_dtype(infos: Mapping[str, TensorInfo]) -> str:
+    """The name of the dtype that most entries of a checkpoint have."""
+    n_entries: Counter[str] = Counter()
+    for info in infos.values():
+        n_entries[str(info.dtype).removeprefix("torch.")] += math.prod(info.shape)
+    return n_entries.most_common(1)[0][0]
 
 
 def _digest(benchmark: Benchmark) -> str:

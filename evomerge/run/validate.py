@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from evomerge.checkpoint.checkpoint import Checkpoint, open_checkpoint
-from evomerge.checkpoint.compare import compare, find_non_finite
+from evomerge.checkpoint.preflight import compare, find_non_finite
+from evomerge.checkpoint.reader import Checkpoint, open_checkpoint
 from evomerge.config.experiment import Experiment
 from evomerge.config.read import Located, expected_one_of, read_experiment
 from evomerge.config.strict_yaml import KeyPath

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from evomerge.checkpoint.checkpoint import open_checkpoint
+from evomerge.checkpoint.reader import open_checkpoint
 from evomerge.errors import NonFiniteError
 from evomerge.merge.prepared import PreparedMerge
 from evomerge.records import Failure, ItemScores, Job, Result
