@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+from evomerge import __version__
 from evomerge.checkpoint.fingerprint import fingerprint
 from evomerge.checkpoint.reader import open_checkpoint
 from evomerge.config.experiment import Experiment
@@ -79,8 +80,8 @@ def worker_spec(plan: Plan) -> WorkerSpec:
 
 def versions() -> dict[str, str]:
     """The versions of the packages that a score depends on."""
-    names = ("evomerge", "torch", "transformers", "lm_eval", "numpy", "pymoo", "safetensors")
-    return {name: version(name) for name in names}
+    names = ("torch", "transformers", "lm_eval", "numpy", "pymoo", "safetensors")
+    return {"evomerge": __version__, **{name: version(name) for name in names}}
 
 
 def _choose(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Mapping[Phase, Items]:
