@@ -90,10 +90,12 @@ def _require_unchanged(recorded: Plan, found: Plan) -> None:
 
 def _other_experiment(run_dir: Path, record: Record, plan: Plan) -> str:
     started = record.state.started
-    before = Plan.from_json(started.experiment) if started else plan
-    differences = _differences(before.to_json(), plan.to_json())
+    before, after = (started.experiment if started else {}), plan.to_json()
+    # What was found out about the models and tasks matters only where the files say the same.
+    differences = _differences(before.get("experiment"), after["experiment"])
+    differences = differences or _differences(before, after)
     return (
-        f"{run_dir} holds another experiment ({', '.join(differences[:5]) or 'it differs'}); "
+        f"{run_dir} holds another experiment ({', '.join(differences[:5])} differ); "
         "continue that one with its own file, or give this one a directory with --out"
     )
 
@@ -107,4 +109,4 @@ def _differences(before: object, after: object, path: str = "") -> list[str]:
             for key in keys
             for difference in _differences(before.get(key), after.get(key), f"{path}.{key}")
         ]
-    return [] if before == after else [path.removeprefix(".experiment").lstrip(".")]
+    return [] if before == after else [path.lstrip(".")]
