@@ -53,6 +53,7 @@ class Window:
         self.n_asked = asked
         self._told = dict.fromkeys(told)
         self._arrived: dict[int, None] = {}
+        self._out = dict.fromkeys(n for n in range(asked) if n not in self._told)
         self._require_possible()
 
     @property
@@ -63,7 +64,7 @@ class Window:
     @property
     def out(self) -> list[int]:
         """The numbers that were asked and whose result has not arrived, ascending."""
-        return [n for n in range(self.n_asked) if n not in self._told and n not in self._arrived]
+        return list(self._out)
 
     @property
     def done(self) -> bool:
@@ -81,7 +82,8 @@ class Window:
                 f"a result arrived for candidate {number}, but only {self.n_asked} were asked; "
                 "it belongs to another run"
             )
-        if number not in self._told:
+        if number in self._out:
+            del self._out[number]
             self._arrived[number] = None
 
     def steps(self) -> Iterator[Step]:
@@ -95,11 +97,17 @@ class Window:
 
     def _next(self) -> Step | None:
         if self.n_asked < self.budget and self.n_asked - self.n_told < self.size:
-            self.n_asked += 1
-            return Step("ask", self.n_asked - 1)
+            return self._ask()
         number = self._next_to_tell()
-        if number is None:
-            return None
+        return None if number is None else self._tell(number)
+
+    def _ask(self) -> Step:
+        number = self.n_asked
+        self.n_asked += 1
+        self._out[number] = None
+        return Step("ask", number)
+
+    def _tell(self, number: int) -> Step:
         del self._arrived[number]
         self._told[number] = None
         return Step("tell", number)

@@ -114,3 +114,12 @@ def test_a_path_with_spaces_and_letters_of_all_kinds_will_do(tmp_path: Path, sto
         journal.append(*story.chapter(0))
     with Journal.open(directory / "journal.db", read_only=True) as reader:
         assert len(reader) == 4
+
+
+def test_a_commit_waits_for_the_disk_and_readers_do_not_wait_for_it(tmp_path: Path) -> None:
+    with Journal.create(tmp_path / "journal.db") as journal:
+        pragmas = {
+            name: journal._connection.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("synchronous", "journal_mode")
+        }
+    assert pragmas == {"synchronous": 2, "journal_mode": "wal"}
