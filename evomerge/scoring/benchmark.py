@@ -5,7 +5,7 @@ import copy
 import io
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
@@ -44,7 +44,6 @@ class Benchmark:
     requests: Sequence[tuple[Instance, ...]]
     metric: str
     filter: str
-    _values: dict[tuple[int, object], float] = field(default_factory=dict, repr=False)
 
     @property
     def n_items(self) -> int:
@@ -65,6 +64,12 @@ class Benchmark:
     def num_fewshot(self) -> int:
         """How many solved examples stand before each question."""
         return int(self.task.config.num_fewshot)
+
+    @property
+    def filter_steps(self) -> tuple[type, ...]:
+        """lm-eval's filters that a response goes through before it is judged."""
+        pipeline = next(own for own in self.task._filters if own.name == self.filter)
+        return tuple(step.func for step in pipeline.filters)
 
     def copies_of(self, item: int) -> list[Instance]:
         """Fresh copies of an item's requests, each repeated as often as the task wants."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from lm_eval.models.huggingface import HFLM
 
+from evomerge.errors import ScoringError
 from evomerge.scoring.benchmark import Benchmark
 from evomerge.scoring.resident import ResidentModel
 
@@ -14,12 +15,21 @@ def wrap(model: ResidentModel, batch_size: int) -> HFLM:
 
 
 def score_items(lm: HFLM, benchmark: Benchmark, items: Sequence[int]) -> Mapping[int, float]:
-    """The metric of each item, by lm-eval's model, filters and rules."""
+    """The metric of each item, by lm-eval's model, filters and rules.
+
+    Raises:
+        ScoringError: lm-eval refuses a request.
+    """
     requests = [benchmark.copies_of(item) for item in items]
     flat = [request for own in requests for request in own]
     if not flat:
         return {}
-    responses = iter(getattr(lm, flat[0].request_type)(flat, disable_tqdm=True))
+    try:
+        responses = iter(getattr(lm, flat[0].request_type)(flat, disable_tqdm=True))
+    except AssertionError as error:
+        raise ScoringError(
+            f"lm-eval cannot score benchmark {benchmark.name!r}: {error or 'a request is empty'}"
+        ) from error
     return {
         item: benchmark.value(item, [next(responses) for _ in own])
         for item, own in zip(items, requests, strict=True)
