@@ -62,11 +62,12 @@ class PreparedMerge:
 
         Raises:
             UsageError: the recipe does not fit the base or the experts.
-            ModelError: `into` lacks a tensor of the base.
+            ModelError: `into` lacks a tensor of the base, or holds the base's own tensors.
             ShapeError: a live tensor has another shape than the base's.
             NonFiniteError: the merge has entries that are NaN or infinite.
         """
         _check_targets(into, self._infos)
+        self._refuse_aliases(into)
         tensors = self.merged(recipe)
         with torch.no_grad():
             for name, tensor in tensors:
@@ -87,6 +88,14 @@ class PreparedMerge:
             (name, self._merge(info, plans[owners[name]], recipe.seed))
             for name, info in self._infos.items()
         )
+
+    def _refuse_aliases(self, into: Mapping[str, Tensor]) -> None:
+        for name, info in self._infos.items():
+            if math.prod(info.shape) and into[name].data_ptr() == self._base.read(name).data_ptr():
+                raise ModelError(
+                    f"live tensor '{name}' shares its memory with the base, expected a copy: "
+                    "merging into it would change the base; clone the live model's tensors"
+                )
 
     def _assign(self, group_names: tuple[str, ...]) -> dict[str, str]:
         if self._assigned[0] != group_names:
