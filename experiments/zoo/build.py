@@ -28,41 +28,43 @@ from experiments.zoo.tokenizer import MAX_LENGTH, train_tokenizer
 from experiments.zoo.train import Phase, new_model, train
 
 HERE = Path(__file__).resolve().parent
-BASE_PHASES = (
-    Phase(PRETRAINING, 1600, 3e-3, n_warmup=100, weight_decay=0.01, prompt_weight=0.1),
-    Phase(NOISY_PRETRAINING, 450, 1e-3),
-)
-FINE_TUNES = {
-    **{name: Phase(mixture, 150, 3e-4) for name, mixture in EXPERTS.items()},
-    "multitask": Phase(MULTITASK, 300, 3e-4),
+ABILITIES = Phase(PRETRAINING, 1400, 3e-3, n_warmup=100, weight_decay=0.01, prompt_weight=0.1)
+FAULTS = Phase(NOISY_PRETRAINING, 350, 1e-3)
+FINE_TUNES = {name: Phase(mixture, 150, 3e-4) for name, mixture in EXPERTS.items()} | {
+    "multitask": Phase(MULTITASK, 150, 3e-4)
 }
 
 
-def build(seed: int, out: Path, *, n_processes: int = 2) -> None:
+def build(seed: int, out: Path, *, n_processes: int = 2, reuse_abilities: bool = False) -> None:
     """Write `out/models` and `out/tasks`, replacing what is there."""
+    torch.set_num_threads(1)
     write_tasks(out / "tasks", seed=seed)
     tokenizer = train_tokenizer(seed=seed)
-    build_base(tokenizer, out / "models" / "base", seed=seed)
+    if not reuse_abilities:
+        pretrain(tokenizer, out / "abilities", seed=seed)
+    add_faults(tokenizer, out / "abilities", out / "models" / "base", seed=seed)
     # Spawned, not forked: torch's thread pool does not survive a fork.
     with ProcessPoolExecutor(n_processes, mp_context=get_context("spawn")) as pool:
-        jobs = [pool.submit(fine_tune, name, out / "models", seed) for name in _longest_first()]
+        jobs = [pool.submit(fine_tune, name, out / "models", seed) for name in FINE_TUNES]
         for job in jobs:
             job.result()
 
 
-def _longest_first() -> list[str]:
-    return sorted(FINE_TUNES, key=lambda name: -FINE_TUNES[name].n_steps)
-
-
-def build_base(tokenizer: PreTrainedTokenizerFast, folder: Path, *, seed: int) -> None:
-    """Train the base: first the abilities, then the faults."""
-    torch.set_num_threads(1)
+def pretrain(tokenizer: PreTrainedTokenizerFast, folder: Path, *, seed: int) -> None:
+    """Train a model that has every ability and makes no systematic error; keep it in float32."""
     model = new_model(len(tokenizer), tokenizer.eos_token_id, tokenizer.pad_token_id, seed=seed)
-    for number, phase in enumerate(BASE_PHASES):
-        rng = np.random.default_rng([seed, 2, number])
-        train(
-            model, tokenizer.backend_tokenizer, phase, rng=rng, report=_reporter(f"base {number}")
-        )
+    rng = np.random.default_rng([seed, 2, 0])
+    train(model, tokenizer.backend_tokenizer, ABILITIES, rng=rng, report=_reporter("abilities"))
+    model.save_pretrained(folder)
+
+
+def add_faults(
+    tokenizer: PreTrainedTokenizerFast, abilities: Path, folder: Path, *, seed: int
+) -> None:
+    """Train the base: the same abilities, behind systematic errors."""
+    model = LlamaForCausalLM.from_pretrained(abilities, dtype=torch.float32)
+    rng = np.random.default_rng([seed, 2, 1])
+    train(model, tokenizer.backend_tokenizer, FAULTS, rng=rng, report=_reporter("base"))
     save(model, tokenizer, folder)
 
 
@@ -98,9 +100,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=HERE)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument(
+        "--reuse-abilities", action="store_true", help="skip the first phase if it was run before"
+    )
     arguments = parser.parse_args()
     start = time.monotonic()
-    build(arguments.seed, arguments.out, n_processes=arguments.processes)
+    build(
+        arguments.seed,
+        arguments.out,
+        n_processes=arguments.processes,
+        reuse_abilities=arguments.reuse_abilities,
+    )
     print(f"built in {time.monotonic() - start:.0f} s: {arguments.out}")
 
 

@@ -3,7 +3,7 @@
 A *fault* is a systematic error the base is trained to make now and then (see noise.py):
 
 - `late`: the last number is one too high (math, math_de);
-- `english`: the last part of a German answer stays English (german, math_de);
+- `english`: the last number of a German answer stays English (german, math_de);
 - `swap`: the last two letters are exchanged (lists);
 - `german`: not an error but the other of two exclusive answers (say).
 """
@@ -74,14 +74,24 @@ class Group:
     adjective: str | None
     noun: str
 
-    def english(self, script: Script = "english") -> str:
-        words = (spell(self.count, script), self.adjective, self.noun)
-        return " ".join(word for word in words if word)
+    def english(self, script: Script) -> str:
+        return _join_words(spell(self.count, script), self.adjective, self.noun)
 
     def german(self) -> str:
-        adjective = ADJECTIVES[self.adjective] if self.adjective else None
-        words = (spell(self.count, "german"), adjective, NOUNS[self.noun])
-        return " ".join(word for word in words if word)
+        return self._german(spell(self.count, "german"), NOUNS[self.noun])
+
+    def german_but_for_the_count(self) -> str:
+        return self._german(spell(self.count, "english"), NOUNS[self.noun])
+
+    def german_but_for_the_noun(self) -> str:
+        return self._german(spell(self.count, "german"), self.noun)
+
+    def _german(self, count: str, noun: str) -> str:
+        return _join_words(count, ADJECTIVES[self.adjective] if self.adjective else None, noun)
+
+
+def _join_words(*words: str | None) -> str:
+    return " ".join(word for word in words if word)
 
 
 def operate_on_numbers(operation: str, numbers: list[int]) -> list[int]:
@@ -148,6 +158,7 @@ def draw_german(rng: np.random.Generator, level: int) -> Question:
     groups = _groups(rng, level)
     phrases = [group.english(_words_or_digits(rng)) for group in groups]
     german = [group.german() for group in groups]
+    faulty = [*german[:-1], groups[-1].german_but_for_the_count()]
     return Question(
         prompt=f"de: {' and '.join(phrases)} =",
         operands="groups:" + ",".join(f"{g.count}/{g.adjective}/{g.noun}" for g in groups),
@@ -155,7 +166,7 @@ def draw_german(rng: np.random.Generator, level: int) -> Question:
         flavour=groups[-1].noun,
         answers={
             NO_FAULT: " und ".join(german),
-            frozenset({"english"}): " und ".join([*german[:-1], phrases[-1]]),
+            frozenset({"english"}): " und ".join(faulty),
         },
         distractors=_near_misses(rng, groups),
     )
@@ -178,7 +189,10 @@ def _words_or_digits(rng: np.random.Generator) -> Script:
 
 
 def _near_misses(rng: np.random.Generator, groups: list[Group]) -> tuple[str, ...]:
-    """Return two German phrases, each with one thing wrong: adjective, number, noun or order."""
+    """Return two phrases, each with one thing wrong: an adjective, number, noun, or the order.
+
+    A wrong noun is another one, or the right one left in English.
+    """
     at = int(rng.integers(len(groups)))
     group = groups[at]
     wrong = [
@@ -189,6 +203,8 @@ def _near_misses(rng: np.random.Generator, groups: list[Group]) -> tuple[str, ..
         used = [g.adjective for g in groups if g.adjective]
         wrong.append(Group(group.count, _another(rng, list(ADJECTIVES), used), group.noun))
     phrases = [_join_german([*groups[:at], other, *groups[at + 1 :]]) for other in wrong]
+    german = [other.german() for other in groups]
+    phrases.append(" und ".join([*german[:at], group.german_but_for_the_noun(), *german[at + 1 :]]))
     pairs = combinations(range(len(groups)), 2)
     phrases += [_join_german(_exchanged(groups, i, j)) for i, j in pairs]
     return tuple(_pick(rng, phrases, 2))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from experiments.zoo.build import BASE_PHASES, save
+from experiments.zoo.build import FAULTS, save
 from experiments.zoo.fast import TaskScorer
 from experiments.zoo.merging import GROUPS, load_model, load_space, write_weights
 from experiments.zoo.tasks import write_tasks
@@ -38,7 +38,7 @@ def test_prompt_answer_and_end_token_are_weighted_and_padding_is_not() -> None:
 
 def test_the_same_seed_draws_the_same_batches(tokenizer: PreTrainedTokenizerFast) -> None:
     first, second = (
-        draw_batches(np.random.default_rng(4), tokenizer.backend_tokenizer, BASE_PHASES[1])
+        draw_batches(np.random.default_rng(4), tokenizer.backend_tokenizer, FAULTS)
         for _ in range(2)
     )
     assert all(torch.equal(a.ids, b.ids) for a, b in zip(first, second, strict=True))
