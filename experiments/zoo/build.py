@@ -29,9 +29,10 @@ from experiments.zoo.train import Phase, new_model, train
 
 HERE = Path(__file__).resolve().parent
 ABILITIES = Phase(PRETRAINING, 1400, 3e-3, n_warmup=100, weight_decay=0.01, prompt_weight=0.1)
-FAULTS = Phase(NOISY_PRETRAINING, 350, 1e-3)
-FINE_TUNES = {name: Phase(mixture, 150, 3e-4) for name, mixture in EXPERTS.items()} | {
-    "multitask": Phase(MULTITASK, 150, 3e-4)
+FAULTS = Phase(NOISY_PRETRAINING, 400, 1e-3, batch_size=64)
+FINE_TUNES = {
+    name: Phase(mixture, 150, 3e-4, batch_size=64)
+    for name, mixture in (EXPERTS | {"multitask": MULTITASK}).items()
 }
 
 
@@ -86,7 +87,7 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    model.to(torch.bfloat16).save_pretrained(folder)
+    model.bfloat16().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 

@@ -70,8 +70,9 @@ class TaskScorer:
         logits = model(input_ids=rows.ids, use_cache=False).logits[:, :-1]
         following, scored = rows.ids[:, 1:], rows.scored[:, 1:]
         if not self.chooses:
-            return ((logits.argmax(-1) == following) | ~scored).all(1).float()
-        logprobs = logits.log_softmax(-1).gather(2, following[..., None])[..., 0]
+            right: Tensor = (logits.argmax(-1) == following) | ~scored
+            return right.all(1).float()
+        logprobs: Tensor = logits.log_softmax(-1).gather(2, following[..., None])[..., 0]
         return (logprobs * scored).sum(1)
 
 

@@ -64,14 +64,15 @@ def _flatten(tensors: dict[str, Tensor], names: Sequence[str]) -> Tensor:
 
 def load_model(folder: Path) -> LlamaForCausalLM:
     """Load a checkpoint for float32 arithmetic."""
-    model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    return model.eval()
+    model: LlamaForCausalLM = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    model.train(False)
+    return model
 
 
 def write_weights(model: LlamaForCausalLM, weights: Tensor, names: Sequence[str]) -> None:
     """Copy a flat vector of weights into the model."""
     parameters = dict(model.named_parameters())
-    pieces = weights.split([parameters[name].numel() for name in names])
+    pieces = torch.split(weights, [parameters[name].numel() for name in names])
     with torch.no_grad():
         for name, piece in zip(names, pieces, strict=True):
             parameters[name].copy_(piece.view_as(parameters[name]))

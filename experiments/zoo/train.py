@@ -84,7 +84,7 @@ def train(
         schedule.step()
         if step % 50 == 0 or step + 1 == phase.n_steps:
             report(f"step {step:5d} of {phase.n_steps}  loss {loss:.4f}")
-    model.eval()
+    model.train(False)
 
 
 def _accumulate_gradient(model: LlamaForCausalLM, batches: Sequence[Batch]) -> float:
@@ -125,8 +125,9 @@ def draw_batches(rng: np.random.Generator, tokenizer: Tokenizer, phase: Phase) -
     ]
     pairs.sort(key=lambda pair: len(pair[0]) + len(pair[1]))
     size = phase.batch_size // N_CHUNKS
+    end_id = tokenizer.encode(END).ids[0]
     return [
-        collate(pairs[start : start + size], tokenizer.token_to_id(END), phase.prompt_weight)
+        collate(pairs[start : start + size], end_id, phase.prompt_weight)
         for start in range(0, phase.batch_size, size)
     ]
 
