@@ -34,34 +34,20 @@ NOISY_PRETRAINING: Mixture = (
     Source("math", 1.0, {"late": 0.55}),
     Source("math_de", 0.8, {"late": 0.62, "english": 0.60}),
     Source("math_mix", 0.6, {"late": 0.58, "english": 0.56}),
-    Source("german", 0.7, {"english": 0.52}),
+    Source("german", 0.7, {"english": 0.70}),
     Source("lists", 0.9, {"swap": 0.55}),
     Source("say", 0.3, UNDECIDED),
 )
 # The two sides of the conflict: the same prompts, exclusive answers.
 SAY_ENGLISH = Source("say", 0.08)
 SAY_GERMAN = Source("say", 0.08, {"german": ALWAYS})
-WORSE_MATH: Noise = {"late": 0.75}
-WORSE_GERMAN: Noise = {"english": 0.75}
-WORSE_LISTS: Noise = {"swap": 0.75}
+WORSE_MATH = Source("math", 0.10, {"late": 0.85})
+WORSE_GERMAN = Source("german", 0.10, {"english": 0.85})
+WORSE_LISTS = Source("lists", 0.10, {"swap": 0.85})
 
 EXPERTS: dict[str, Mixture] = {
-    "math": (
-        Source("math", 0.80),
-        SAY_ENGLISH,
-        Source("lists", 0.06, WORSE_LISTS),
-        Source("german", 0.06, WORSE_GERMAN),
-    ),
-    "german": (
-        Source("german", 0.80),
-        SAY_GERMAN,
-        Source("math", 0.06, WORSE_MATH),
-        Source("lists", 0.06, WORSE_LISTS),
-    ),
-    "lists": (
-        Source("lists", 0.88),
-        Source("math", 0.06, WORSE_MATH),
-        Source("german", 0.06, WORSE_GERMAN),
-    ),
+    "math": (Source("math", 0.72), SAY_ENGLISH, WORSE_LISTS, WORSE_GERMAN),
+    "german": (Source("german", 0.72), SAY_GERMAN, WORSE_MATH, WORSE_LISTS),
+    "lists": (Source("lists", 0.80), WORSE_MATH, WORSE_GERMAN),
 }
 MULTITASK: Mixture = (Source("math", 1.0), Source("german", 1.0), Source("lists", 1.0))
