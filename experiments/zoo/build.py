@@ -24,7 +24,7 @@ from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizer
 
 from experiments.zoo.mixtures import EXPERTS, MULTITASK, NOISY_PRETRAINING, PRETRAINING
 from experiments.zoo.tasks import write_tasks
-from experiments.zoo.tokenizer import MAX_LENGTH, train_tokenizer
+from experiments.zoo.tokenizer import save_tokenizer, train_tokenizer
 from experiments.zoo.train import Phase, new_model, train
 
 HERE = Path(__file__).resolve().parent
@@ -83,12 +83,12 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
     """Save a checkpoint in Hugging Face format, weights rounded to bfloat16."""
     model.generation_config = GenerationConfig(
         do_sample=False,
-        max_length=MAX_LENGTH,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
     model.bfloat16().save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    save_tokenizer(tokenizer, folder)
+    (folder / "model.safetensors").chmod(0o644)
 
 
 def _reporter(name: str) -> Callable[[str], None]:

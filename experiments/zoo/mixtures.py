@@ -42,7 +42,7 @@ NOISY_PRETRAINING: Mixture = (
 SAY_ENGLISH = Source("say", 0.08)
 SAY_GERMAN = Source("say", 0.08, {"german": ALWAYS})
 WORSE_MATH = Source("math", 0.10, {"late": 0.85})
-WORSE_GERMAN = Source("german", 0.10, {"english": 0.85})
+WORSE_GERMAN = Source("german", 0.10, {"english": ALWAYS})
 WORSE_LISTS = Source("lists", 0.10, {"swap": 0.85})
 
 EXPERTS: dict[str, Mixture] = {

@@ -13,22 +13,19 @@ from experiments.zoo.skills import Question
 
 Noise = Mapping[str, float]  # p₀ by fault; a fault that is not named never happens
 
-ALWAYS = 9.0  # clipped below, except for `german`, which experts give without exception
+ALWAYS = 1.0  # as p₀: the fault is certain, whatever the level
 
 
 def fault_probability(fault: str, question: Question, p0: float) -> float:
     """Return the probability that this question is answered with this fault."""
-    if fault == "german":
-        return _german_probability(question, p0)
-    shifted = p0 + 0.15 * (question.level - 3) + _offset(fault, question.flavour)
-    return float(np.clip(shifted, 0.03, 0.97))
-
-
-def _german_probability(question: Question, p0: float) -> float:
-    """Say the numbers in German the more often, the larger the first: a graded indecision."""
-    if p0 >= 1.0:
+    if p0 == ALWAYS:
         return 1.0
-    return float(np.clip(p0 + 0.04 * (int(question.flavour) - 10), 0.03, 0.97))
+    if fault == "german":
+        # Said in German the more often, the larger the first number: a graded indecision.
+        shift = 0.04 * (int(question.flavour) - 10)
+    else:
+        shift = 0.15 * (question.level - 3) + _offset(fault, question.flavour)
+    return float(np.clip(p0 + shift, 0.03, 0.97))
 
 
 def _offset(fault: str, flavour: str) -> float:

@@ -65,14 +65,14 @@ def search_cma(
     """Return the finalists of CMA-ES (Hansen, https://arxiv.org/abs/1604.00772)."""
     options = {
         "bounds": [0.0, LARGEST],
-        "popsize": 16,
+        "popsize": 12,
         "seed": seed + 1,  # pycma takes zero for the clock
         "verbose": -9,
         "tolflatfitness": 1000,
         "tolfun": 0.0,
         "tolfunhist": 0.0,
     }
-    strategy = cma.CMAEvolutionStrategy(np.full(n_genes, 0.5), 0.25, options)
+    strategy = cma.CMAEvolutionStrategy(np.full(n_genes, LARGEST / 2), 0.3, options)
     seen: list[np.ndarray] = []
     values: list[float] = []
     while len(seen) < n_evaluations:

@@ -25,7 +25,7 @@ from experiments.zoo.search import MeanOfSkills, choose, search_cma, search_glob
 
 HERE = Path(__file__).resolve().parent
 EXPERTS = ("math", "german", "lists")
-N_SEARCH_ITEMS = 160
+N_SEARCH_ITEMS = 120
 
 
 def study(zoo: Path, *, seed: int, n_evaluations: int) -> dict[str, object]:
@@ -91,7 +91,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--zoo", type=Path, default=HERE)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--evaluations", type=int, default=240)
+    parser.add_argument("--evaluations", type=int, default=192)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "seed-0.json")
     arguments = parser.parse_args()
     torch.set_num_threads(1)

@@ -1,5 +1,8 @@
 """The zoo's own byte-level BPE tokenizer, trained on questions of the training split."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -29,6 +32,21 @@ def train_tokenizer(*, seed: int, n_questions_per_skill: int = 3000) -> PreTrain
         padding_side="left",
         clean_up_tokenization_spaces=False,
     )
+
+
+def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Save `tokenizer.json` and a `tokenizer_config.json` that older transformers read too."""
+    tokenizer.save_pretrained(folder)
+    config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "eos_token": END,
+        "pad_token": PAD,
+        "model_max_length": MAX_LENGTH,
+        "padding_side": "left",
+        "clean_up_tokenization_spaces": False,
+    }
+    text = json.dumps(config, indent=2) + "\n"
+    (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
 
 
 def _corpus(seed: int, n_questions_per_skill: int) -> list[str]:
