@@ -1,4 +1,4 @@
-"""A run that is killed again and again ends as one that never was: nothing lost, nothing repeated."""
+"""A run that is killed again and again ends as one that never was killed."""
 
 import os
 import random
