@@ -79,7 +79,10 @@ def tensor_files(path: Path) -> dict[Path, set[str] | None]:
 
 
 def nature(path: Path) -> str | None:
-    """What a file that is no safetensors really is, where its first bytes tell."""
+    """What a file that could not be read really is, where its first bytes tell.
+
+    Only for files that failed: sound safetensors may start with any byte, the length of the header.
+    """
     with path.open("rb") as file:
         head = file.read(_SNIFFED_BYTES)
     if not head:

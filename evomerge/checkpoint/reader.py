@@ -82,7 +82,6 @@ def open_checkpoint(path: Path) -> Checkpoint:
             "floating-point weights; use the model it was made from, or dequantise and save it"
         )
     shards = [_Shard(file, listed) for file, listed in tensor_files(path).items()]
-    _refuse_repeats_across(shards)
     _leave_out_tied_head(config, shards)
     return Checkpoint(path, config, shards)
 
@@ -118,14 +117,12 @@ class _Shard:
 
 def _opened(file: Path) -> Any:
     """A mapped safetensors file, which the library does not annotate."""
-    what = nature(file)
-    if what:
-        raise ModelError(f"{file} is {what}; expected safetensors")
     try:
         handle = safe_open(str(file), framework="pt")
     except (SafetensorError, OSError, RuntimeError) as error:
+        found = nature(file) or f"damaged: {error}"
         raise ModelError(
-            f"{file} is damaged: {error}; expected whole safetensors, download it again"
+            f"{file} is {found}; expected whole safetensors, download it again"
         ) from error
     _refuse_repeated_names(file)
     return handle
@@ -148,18 +145,6 @@ def _refuse_repeated_names(file: Path) -> None:
     with file.open("rb") as opened:
         n_bytes = min(int.from_bytes(opened.read(8), "little"), _MAX_HEADER_BYTES)
         json.loads(opened.read(n_bytes), object_pairs_hook=unique)
-
-
-def _refuse_repeats_across(shards: list[_Shard]) -> None:
-    first: dict[str, Path] = {}
-    for shard in shards:
-        for name in shard.infos:
-            if name in first:
-                raise ModelError(
-                    f"tensor '{name}' is in both {first[name]} and {shard.file.name}, expected "
-                    "once; download the model again"
-                )
-            first[name] = shard.file
 
 
 def _leave_out_tied_head(config: Mapping[str, Any], shards: list[_Shard]) -> None:

@@ -164,5 +164,5 @@ def _member_params(member: Member) -> list[Param]:
 def _yaml(config: Mapping[str, object]) -> str:
     text = io.StringIO()
     # Through JSON: tuples and paths become what a YAML reader gives back.
-    YAML(typ="safe").dump(json.loads(json.dumps(config, default=str)), text)
+    YAML().dump(json.loads(json.dumps(config, default=str)), text)
     return text.getvalue()
