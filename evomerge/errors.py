@@ -4,7 +4,8 @@
     ├── UsageError                2   the command line or the experiment file is wrong
     │   └── ConfigError           2   one or more problems in an experiment file
     ├── ModelError                3   a model or its data cannot be used
-    │   └── ShapeError            3   tensors that should match do not
+    │   ├── ShapeError            3   tensors that should match do not
+    │   └── NonFiniteError        3   tensors hold NaN or infinity
     ├── ScoringError              4   a benchmark cannot be loaded or scored
     └── InfrastructureError       5   disk, locks, processes, servers
         ├── JournalError          5   the journal cannot be read or written
@@ -57,6 +58,10 @@ class ModelError(EvomergeError):
 
 class ShapeError(ModelError):
     """Tensors whose shapes should match do not."""
+
+
+class NonFiniteError(ModelError):
+    """Tensors of a model or of a merge hold NaN or infinity."""
 
 
 class ScoringError(EvomergeError):
