@@ -26,7 +26,7 @@ from evomerge.tracking.style import (
 )
 from evomerge.tracking.table import has_test
 
-_DPI = 160
+_DPI, _HEAT_DPI = 160, 110
 _SHADES = {
     True: LinearSegmentedColormap.from_list("diverging", DIVERGING),
     False: LinearSegmentedColormap.from_list("sequential", SEQUENTIAL),
@@ -75,7 +75,7 @@ def heatmap_still(recipe: Recipe) -> Figure:
     shown = panels(recipe)
     widths = [len(panel.columns) for panel in shown] or [1]
     height = 1.1 + 0.27 * len(recipe.groups)
-    figure = Figure(figsize=(1.6 + 0.85 * sum(widths), height), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(1.6 + 0.85 * sum(widths), height), dpi=_HEAT_DPI, layout="tight")
     axes = figure.subplots(1, len(widths), squeeze=False, width_ratios=widths).flatten()
     for index, (panel, plot) in enumerate(zip(shown, axes, strict=False)):
         _draw_panel(plot, panel, with_names=index == 0)
