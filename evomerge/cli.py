@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -62,7 +62,7 @@ def run(
     """
     from evomerge.run.start import run_experiment
 
-    raise typer.Exit(run_experiment(config, overrides or (), out))
+    _leave(run_experiment(config, overrides or (), out))
 
 
 @app.command()
@@ -77,7 +77,7 @@ def resume(
     """
     from evomerge.run.start import resume_run
 
-    raise typer.Exit(resume_run(run_dir))
+    _leave(resume_run(run_dir))
 
 
 @app.command()
@@ -203,6 +203,18 @@ def ui(
     from evomerge.run.serving import serve_ui
 
     raise typer.Exit(serve_ui(run_dir, port))
+
+
+def _leave(exit_code: int) -> NoReturn:
+    """Exit; at once after an interrupt, when threads of libraries may still be busy.
+
+    The journal is closed by then, and what tracking had no time to send the next stretch sends.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if exit_code > 128:
+        os._exit(exit_code)
+    raise typer.Exit(exit_code)
 
 
 def _print(value: Any, as_json: bool, show: Any) -> None:

@@ -8,6 +8,7 @@ that reads back as the same float64, so per-item results and genomes survive exa
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from evomerge.journal.events import (
@@ -65,6 +66,12 @@ def key_of(event: Event) -> str | None:
     return CODECS[type(event)].key(event)
 
 
+@lru_cache(maxsize=64)
+def _shared(items: tuple[int, ...]) -> tuple[int, ...]:
+    """One tuple for all equal ones: the candidates of a run are scored on the same items."""
+    return items
+
+
 def _result_key(event: Scored | Failed) -> str:
     return f"result/{event.result.phase}/{event.result.candidate_id}"
 
@@ -82,7 +89,7 @@ def _job_from_json(data: Json) -> Job:
     return Job(
         candidate_id=data["candidate_id"],
         recipe=Recipe.from_json(data["recipe"]),
-        items={task: tuple(items) for task, items in data["items"].items()},
+        items={task: _shared(tuple(items)) for task, items in data["items"].items()},
         phase=data["phase"],
     )
 
@@ -104,7 +111,7 @@ def _scores_from_json(data: Json) -> ItemScores:
     return ItemScores(
         candidate_id=data["candidate_id"],
         tasks={
-            name: TaskScores(tuple(task["items"]), tuple(task["values"]))
+            name: TaskScores(_shared(tuple(task["items"])), tuple(task["values"]))
             for name, task in data["tasks"].items()
         },
         phase=data["phase"],

@@ -30,14 +30,13 @@ ResultKey = tuple[str, Phase]
 class RunState:
     """A run as far as its events tell; `add` brings it up to date with one more event.
 
-    `candidates` holds what was asked, by number in the order of the asks; `jobs` the last job
-    handed out for each candidate and phase, `n_attempts` how often; `told` the tells in order;
-    `stopped` is the last event when the run was interrupted and not continued since.
+    `candidates` holds what was asked, by number in the order of the asks; `n_attempts` how often a
+    job was handed out for each candidate and phase; `told` the tells in order; `stopped` is the
+    last event when the run was interrupted and not continued since.
     """
 
     started: Started | None = None
     candidates: dict[int, Candidate] = field(default_factory=dict)
-    jobs: dict[ResultKey, Job] = field(default_factory=dict)
     n_attempts: Counter[ResultKey] = field(default_factory=Counter)
     results: dict[ResultKey, Result] = field(default_factory=dict)
     told: list[Told] = field(default_factory=list)
@@ -45,6 +44,7 @@ class RunState:
     stopped: Stopped | None = None
     finished: Finished | None = None
     time_s: float = 0.0
+    _pending: dict[ResultKey, Job] = field(default_factory=dict)
     _numbers: dict[str, set[int]] = field(default_factory=dict)
     _done: dict[int, None] = field(default_factory=dict)
     _failures: Counter[str] = field(default_factory=Counter)
@@ -85,7 +85,7 @@ class RunState:
     @property
     def pending(self) -> list[Job]:
         """Jobs handed out that have no result, in the order of their first hand-out."""
-        return [job for key, job in self.jobs.items() if key not in self.results]
+        return list(self._pending.values())
 
     @property
     def told_numbers(self) -> list[int]:
@@ -118,9 +118,7 @@ class RunState:
             case Asked():
                 self._add_asked(event)
             case Proposed(job):
-                key = (job.candidate_id, job.phase)
-                self.jobs[key] = job
-                self.n_attempts[key] += 1
+                self._add_proposed(job)
             case Scored() | Failed():
                 self._add_result(event.result)
             case Duplicate():
@@ -156,8 +154,16 @@ class RunState:
             if isinstance(known, Failure):
                 self._failures[known.reason] -= 1
 
+    def _add_proposed(self, job: Job) -> None:
+        key = (job.candidate_id, job.phase)
+        self.n_attempts[key] += 1
+        if key not in self.results:
+            self._pending[key] = job
+
     def _add_result(self, result: Result) -> None:
-        self.results[(result.candidate_id, result.phase)] = result
+        key = (result.candidate_id, result.phase)
+        self.results[key] = result
+        self._pending.pop(key, None)
         if result.phase == "search":
             for number in self.numbers_of(result.candidate_id):
                 self._mark_done(number, result)

@@ -16,6 +16,7 @@ JOURNAL_NAME = "journal.db"
 CONFIG_NAME = "config.yaml"
 FRONT_JSON = "front.json"
 FRONT_PAGE = "front.html"
+FRONT_PICTURE = "front.png"
 
 
 @contextmanager

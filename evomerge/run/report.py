@@ -7,13 +7,14 @@ from rich.console import Console
 
 from evomerge.errors import InfrastructureError
 from evomerge.records import Comparison
-from evomerge.run.directory import FRONT_JSON, FRONT_PAGE
+from evomerge.run.directory import FRONT_JSON, FRONT_PAGE, FRONT_PICTURE
 from evomerge.tracking.page import front_page
+from evomerge.tracking.still import front_png
 from evomerge.tracking.table import front_table, ranked, to_json
 
 
 def write_front(comparison: Comparison, run_dir: Path, title: str) -> None:
-    """Write the front as JSON and as a self-contained interactive page into the run directory.
+    """Write the front into the run directory: as JSON, interactive page, and picture.
 
     Raises:
         InfrastructureError: the directory cannot be written.
@@ -23,6 +24,7 @@ def write_front(comparison: Comparison, run_dir: Path, title: str) -> None:
             json.dumps(to_json(comparison), indent=2, allow_nan=False), encoding="utf-8"
         )
         (run_dir / FRONT_PAGE).write_text(front_page(comparison, title), encoding="utf-8")
+        front_png(comparison, run_dir / FRONT_PICTURE)
     except OSError as error:
         raise InfrastructureError(
             f"cannot write the front into {run_dir}: {error.strerror}; free space or permissions, "

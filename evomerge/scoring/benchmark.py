@@ -6,9 +6,11 @@ import io
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import datasets
+import jinja2
 from lm_eval.api.instance import Instance
 from lm_eval.api.metrics import mean
 from lm_eval.api.registry import METRIC_REGISTRY
@@ -26,6 +28,17 @@ from evomerge.scoring.task_files import LocalTask, find_tasks, read_task
 
 FEWSHOT_SEED = 1234
 """lm-eval's own default: the few-shot examples are the ones that `simple_evaluate` draws."""
+
+_TASK_ERRORS = (
+    AssertionError,
+    LookupError,
+    OSError,
+    TypeError,
+    ValueError,
+    datasets.exceptions.DatasetsError,
+    jinja2.TemplateError,
+)
+"""What lm-eval and the libraries below it raise at a task that makes no sense."""
 
 logging.getLogger("lm_eval").setLevel(logging.ERROR)
 
@@ -123,11 +136,22 @@ def load_benchmarks(
     wanted = metrics or {}
     benchmarks = {}
     for name in dict.fromkeys(names):
-        local = read_task(found[name] if name in found else _bundled(name, found, tasks_path))
+        if name not in found:
+            found = bundled_tasks() | found
+        if name not in found:
+            raise unknown_task(name, found, tasks_path)
+        local = read_task(found[name])
         task = _load_task(local)
         _set_fewshot(name, task, num_fewshot, seed)
         benchmarks[name] = _compile(name, task, wanted.get(name))
     return benchmarks
+
+
+@cache
+def bundled_tasks() -> dict[str, Path]:
+    """The YAML files of the tasks and groups that lm-eval brings; seconds to index."""
+    index = TaskManager().task_index
+    return {name: Path(entry.yaml_path) for name, entry in index.items() if entry.yaml_path}
 
 
 def _fresh(request: Instance) -> Instance:
@@ -135,15 +159,6 @@ def _fresh(request: Instance) -> Instance:
     clone = copy.copy(request)
     clone.resps, clone.filtered_resps = [], {}
     return clone
-
-
-def _bundled(name: str, found: Mapping[str, Path], tasks_path: Path | None) -> Path:
-    """The YAML file of a task that lm-eval brings; its index takes seconds to build."""
-    index = TaskManager().task_index
-    entry = index.get(name)
-    if entry is None or entry.yaml_path is None:
-        raise unknown_task(name, [*found, *index], tasks_path)
-    return Path(entry.yaml_path)
 
 
 def _load_task(local: LocalTask) -> ConfigurableTask:
@@ -159,13 +174,7 @@ def _load_task(local: LocalTask) -> ConfigurableTask:
     try:
         with _quiet():
             task = manager.load(copy.deepcopy(local.config))["tasks"][local.name]
-    except (
-        datasets.exceptions.DatasetsError,
-        OSError,
-        LookupError,
-        ValueError,
-        TypeError,
-    ) as error:
+    except _TASK_ERRORS as error:
         raise ScoringError(
             f"lm-eval cannot load task {local.name!r} from {local.path}: "
             f"{type(error).__name__}: {error}; data on a hub must be downloaded once while online"
@@ -193,7 +202,7 @@ def _compile(name: str, task: ConfigurableTask, wanted: str | None) -> Benchmark
     try:
         with _quiet():
             task.build_all_requests()
-    except (AssertionError, LookupError, ValueError, TypeError) as error:
+    except _TASK_ERRORS as error:
         raise ScoringError(
             f"lm-eval cannot build the prompts of task {name!r}: {type(error).__name__}: {error}"
         ) from error

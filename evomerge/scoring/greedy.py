@@ -32,7 +32,8 @@ _PLAIN = (TakeFirstFilter,)
 _GREEDY_OPTIONS = {"do_sample", "temperature", "until", "max_gen_toks"}
 _HARMLESS_GENERATION_CONFIG = {
     "bos_token_id", "eos_token_id", "pad_token_id", "do_sample", "temperature", "top_k", "top_p",
-    "min_p", "typical_p", "max_length", "use_cache", "transformers_version", "_from_model_config",
+    "min_p", "typical_p", "max_length", "use_cache", "output_attentions", "output_hidden_states",
+    "transformers_version", "_from_model_config",
 }  # fmt: skip
 """Settings of a generation config that do not change greedy decoding."""
 
@@ -194,15 +195,19 @@ def _may_become(text: str, target: str, stops: Sequence[str], stripped: bool) ->
     tokenizer shows as U+FFFD.
     """
     text = text.rstrip("\0\ufffd")
-    if stripped:
-        text = text.lstrip()
+    n_spaces = len(text) - len(text.lstrip()) if stripped else 0
+    beginnings = (text[i:] for i in range(n_spaces + 1))
+    return any(_leads_to(beginning, target, stops, stripped) for beginning in beginnings)
+
+
+def _leads_to(text: str, target: str, stops: Sequence[str], stripped: bool) -> bool:
+    """Whether the target, spaces to strip, and a stop string can begin with this text."""
     if target.startswith(text):
         return True
     if not text.startswith(target):
         return False
     rest = text[len(target) :]
     n_spaces = len(rest) - len(rest.lstrip()) if stripped else 0
-    # The rest must be spaces to strip, then the beginning of a stop string.
     return any(stop.startswith(rest[i:]) for stop in (*stops, "") for i in range(n_spaces + 1))
 
 

@@ -16,6 +16,7 @@ from transformers import (
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
+from transformers.core_model_loading import revert_weight_conversion
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging as transformers_logging
 
@@ -176,24 +177,65 @@ def _load_model(path: Path, dtype: torch.dtype) -> PreTrainedModel:
 def _live_tensors(
     path: Path, model: PreTrainedModel, stored: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    live: dict[str, Tensor] = model.state_dict()
-    tied: dict[str, str] = model.all_tied_weights_keys
+    """The tensor of the live model, or a spare one, for every name of the checkpoint."""
+    places = _places(model)
+    spare = _second_names(path, model, stored, places)
     ignored = [r"rotary_emb\.inv_freq$", *(model._keys_to_ignore_on_load_unexpected or ())]
     tensors, homeless = {}, []
     for name, value in stored.items():
-        if tied.get(name) in stored or any(re.search(pattern, name) for pattern in ignored):
+        if name in spare or any(re.search(pattern, name) for pattern in ignored):
             tensors[name] = value.to(model.dtype, copy=True)
-        elif name in live and torch.equal(live[name], value.to(live[name].dtype)):
-            tensors[name] = live[name]
+        elif name in places and _same(places[name], value):
+            tensors[name] = places[name]
         else:
             homeless.append(name)
     if homeless:
         raise ModelError(
             f"{len(homeless)} tensor(s) of {path} are not found unchanged in the loaded model, "
-            f"such as {homeless[0]}: transformers renames, fuses, ties or drops them on load; "
-            "such a model cannot be merged in place"
+            f"such as {homeless[0]}: transformers fuses, reorders or drops them on load; such a "
+            "model cannot be merged in place"
         )
     return tensors
+
+
+def _places(model: PreTrainedModel) -> dict[str, Tensor]:
+    """The live weights under the names that a checkpoint has for them.
+
+    Some names changed in transformers 5. Where it also fused tensors, what it gives back under the
+    old names may be copies; writing into those would be lost, so they are left out.
+    """
+    live: dict[str, Tensor] = model.state_dict()
+    owned = {tensor.untyped_storage().data_ptr() for tensor in live.values()}
+    named = revert_weight_conversion(model, dict(live))
+    return {
+        name: tensor
+        for name, tensor in named.items()
+        if tensor.untyped_storage().data_ptr() in owned
+    }
+
+
+def _second_names(
+    path: Path, model: PreTrainedModel, stored: Mapping[str, Tensor], places: Mapping[str, Tensor]
+) -> set[str]:
+    """Names of the checkpoint for a tied weight that the checkpoint also has under another."""
+    live, tied = model.state_dict(), model.get_expanded_tied_weights_keys(all_submodels=True)
+    seconds = set()
+    for target, source in tied.items():
+        (second,) = revert_weight_conversion(model, {target: live[target]})
+        (first,) = revert_weight_conversion(model, {source: live[source]})
+        if {first, second} <= stored.keys():
+            if not _same(places[first], stored[second]):
+                raise ModelError(
+                    f"{path} stores {second} and {first} with different values, but its config "
+                    "ties them, and so would lm-eval; set tie_word_embeddings to false in "
+                    "config.json if the values are meant"
+                )
+            seconds.add(second)
+    return seconds
+
+
+def _same(live: Tensor, value: Tensor) -> bool:
+    return torch.equal(live, value.to(live.dtype))
 
 
 def _load_tokenizer(path: Path) -> PreTrainedTokenizerBase:

@@ -22,7 +22,7 @@ from evomerge.tracking.tracker import Status
 
 log = logging.getLogger(__name__)
 
-_PATIENCE_S = {"finished": 120.0, "killed": 7.0, "failed": 7.0}
+_PATIENCE_S = {"finished": 120.0, "killed": 5.0, "failed": 5.0}
 
 
 class Sink(Protocol):
@@ -42,7 +42,7 @@ class MlflowTracker:
     """Queues what happens and sends it to MLflow in the background.
 
     What could not be sent is kept and sent with the next message, so that a server may go away and
-    come back. At the end the queue has two minutes after a search that finished and seven seconds
+    come back. At the end the queue has two minutes after a search that finished and five seconds
     after one that was killed; what is left then is left out, and the next `resume` sends it.
     """
 

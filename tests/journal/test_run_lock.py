@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from evomerge.errors import InfrastructureError, RunLockedError
-from evomerge.journal.lock import HOLDER_NAME, RunLock, read_holder
+from evomerge.journal.lock import HOLDER_NAME, RunLock, held_by, read_holder
 
 HOLD = """
 import sys, time
@@ -104,3 +104,16 @@ def test_a_directory_that_cannot_be_written_is_named(small_disk: Path, write_pro
     write_protect(small_disk)
     with pytest.raises(InfrastructureError, match="cannot lock the run directory"):
         RunLock(small_disk).__enter__()
+
+
+def test_who_holds_a_directory_can_be_asked_without_holding_it(
+    tmp_path: Path, start_holder
+) -> None:
+    assert held_by(tmp_path) is None
+    holder = start_holder()
+    assert holder.stdout.readline() == "held\n"
+    assert held_by(tmp_path).pid == holder.pid
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert read_holder(tmp_path).pid == holder.pid
+    assert held_by(tmp_path) is None

@@ -1,0 +1,1 @@
+"""The embedded zoo: tiny real language models to merge, and the recipe that makes them."""
