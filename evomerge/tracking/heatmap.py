@@ -1,17 +1,18 @@
 """A recipe as heat maps: layer groups down, experts across, one panel for each parameter."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
 from evomerge.records import ParameterValue, Recipe
 from evomerge.tracking.style import DIVERGING, FONT, INK, SEQUENTIAL
 
 _ALL_EXPERTS = "all experts"
 _ROW_PX, _COLUMN_PX = 22, 92
+_GAP = 0.04
 _MAX_ROWS_WITH_TEXT = 40
 
 
@@ -44,29 +45,48 @@ def panels(recipe: Recipe) -> tuple[Panel, ...]:
 
 def heatmap(recipe: Recipe) -> go.Figure:
     """The recipe's values as an interactive figure."""
+    return go.Figure(heatmap_json(recipe))
+
+
+def heatmap_json(recipe: Recipe) -> dict[str, Any]:
+    """The same figure as plain JSON values: a page holds many, and plotly's classes are slow."""
     shown = panels(recipe)
-    widths = [len(panel.columns) for panel in shown]
-    figure = make_subplots(
-        cols=max(len(shown), 1),
-        subplot_titles=[panel.parameter for panel in shown],
-        column_widths=widths or None,
-        shared_yaxes=True,
-        horizontal_spacing=0.04,
-    )
-    for column, panel in enumerate(shown, start=1):
-        figure.add_trace(_trace(panel), row=1, col=column)
-    figure.update_yaxes(autorange="reversed", ticks="", showgrid=False, automargin=True)
-    figure.update_xaxes(side="bottom", ticks="", showgrid=False)
-    figure.update_layout(
-        height=110 + _ROW_PX * max(len(recipe.groups), 2),
-        width=190 + _COLUMN_PX * max(sum(widths), 2),
-        template="none",
-        font={"family": FONT, "size": 12, "color": INK},
-        margin={"l": 10, "r": 10, "t": 40, "b": 40},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="#f1f5f9",
-    )
-    return figure
+    spans = _spans([len(panel.columns) for panel in shown])
+    layout: dict[str, Any] = {
+        "height": 110 + _ROW_PX * max(len(recipe.groups), 2),
+        "width": 190 + _COLUMN_PX * max(sum(len(panel.columns) for panel in shown), 2),
+        "font": {"family": FONT, "size": 12, "color": INK},
+        "margin": {"l": 10, "r": 10, "t": 40, "b": 40},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "#f1f5f9",
+        "annotations": [_title(panel, span) for panel, span in zip(shown, spans, strict=True)],
+        "yaxis": {"autorange": "reversed", "showgrid": False, "automargin": True, "ticks": ""},
+    }
+    for number, span in enumerate(spans, start=1):
+        layout[f"xaxis{number}"] = {"domain": span, "showgrid": False, "ticks": "", "anchor": "y"}
+    traces = [_trace(panel, number) for number, panel in enumerate(shown, start=1)]
+    return {"data": traces, "layout": layout}
+
+
+def _spans(widths: Sequence[int]) -> list[list[float]]:
+    """The left and right end of each panel, by its number of columns, of a width of 1."""
+    unit = (1.0 - _GAP * max(len(widths) - 1, 0)) / max(sum(widths), 1)
+    starts = [sum(widths[:index]) * unit + index * _GAP for index in range(len(widths))]
+    return [[start, start + width * unit] for start, width in zip(starts, widths, strict=True)]
+
+
+def _title(panel: Panel, span: list[float]) -> dict[str, Any]:
+    return {
+        "text": panel.parameter,
+        "x": sum(span) / 2,
+        "y": 1.0,
+        "xref": "paper",
+        "yref": "paper",
+        "xanchor": "center",
+        "yanchor": "bottom",
+        "showarrow": False,
+        "font": {"size": 15},
+    }
 
 
 def _panel(recipe: Recipe, name: str) -> Panel:
@@ -89,19 +109,21 @@ def _row(values: Mapping[str, ParameterValue], name: str, n_columns: int) -> tup
     return value if isinstance(value, tuple) else (value,) * n_columns
 
 
-def _trace(panel: Panel) -> go.Heatmap:
-    limit = panel.largest
+def _trace(panel: Panel, number: int) -> dict[str, Any]:
+    colors = DIVERGING if panel.signed else SEQUENTIAL
     many = len(panel.rows) > _MAX_ROWS_WITH_TEXT
-    return go.Heatmap(
-        z=[[None if math.isnan(value) else value for value in row] for row in panel.values],
-        x=list(panel.columns),
-        y=list(panel.rows),
-        colorscale=list(DIVERGING if panel.signed else SEQUENTIAL),
-        zmin=-limit if panel.signed else 0.0,
-        zmax=limit,
-        texttemplate=None if many else "%{z:.2f}",
-        hovertemplate="%{y}<br>%{x}: %{z:.4f}<extra>" + panel.parameter + "</extra>",
-        showscale=False,
-        xgap=2,
-        ygap=2,
-    )
+    return {
+        "type": "heatmap",
+        "z": [[None if math.isnan(value) else value for value in row] for row in panel.values],
+        "x": list(panel.columns),
+        "y": list(panel.rows),
+        "xaxis": f"x{number}",
+        "colorscale": [[index / (len(colors) - 1), color] for index, color in enumerate(colors)],
+        "zmin": -panel.largest if panel.signed else 0.0,
+        "zmax": panel.largest,
+        "texttemplate": "" if many else "%{z:.2f}",
+        "hovertemplate": f"%{{y}}<br>%{{x}}: %{{z:.4f}}<extra>{panel.parameter}</extra>",
+        "showscale": False,
+        "xgap": 2,
+        "ygap": 2,
+    }

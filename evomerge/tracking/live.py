@@ -151,7 +151,7 @@ def _facts(progress: Progress, hypervolumes: list[float]) -> Table:
     facts.add_row("hypervolume", f"{progress.hypervolume:.4f}", spark)
     facts.add_row("front", str(progress.n_front), "")
     for name, value in progress.best.items():
-        facts.add_row(f"best {name}", Text(f"{value:.3f}", style="green"), "")
+        facts.add_row(Text(f"best {name}"), Text(f"{value:.3f}", style="green"), "")
     if progress.n_failed:
         facts.add_row("failed", Text(failure_text(progress), style="red"), "")
     return facts

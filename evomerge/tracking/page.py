@@ -9,7 +9,7 @@ from plotly.offline import get_plotlyjs
 from evomerge.records import Comparison, Estimate, Member, Phase
 from evomerge.tracking.figures import coordinates_figure, front_figure
 from evomerge.tracking.geometry import UNKNOWN
-from evomerge.tracking.heatmap import heatmap
+from evomerge.tracking.heatmap import heatmap_json
 from evomerge.tracking.page_parts import SCRIPT, STYLE
 from evomerge.tracking.table import (
     BEST,
@@ -109,7 +109,7 @@ def _data(comparison: Comparison, phases: tuple[Phase, ...]) -> str:
         "coordinates": {phase: _plain(coordinates_figure(comparison, phase)) for phase in phases}
         if many
         else None,
-        "heat": {member.id: _plain(heatmap(member.recipe)) for _, member in members},
+        "heat": {member.id: heatmap_json(member.recipe) for _, member in members},
         "names": {member.id: name for name, member in members[::-1]},
         "first": members[0][1].id if members else None,
     }

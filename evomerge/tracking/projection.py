@@ -58,7 +58,8 @@ class Projection:
         note = to_markdown(comparison)[:_NOTE_LIMIT]
         self._client.set_tag(parent_id, "mlflow.note.content", note)
         children = self._children()
-        for rank, (name, member) in enumerate(ranked(comparison), start=1):
+        # The worst first: MLflow lists the youngest run first.
+        for rank, (name, member) in reversed([*enumerate(ranked(comparison), start=1)]):
             child = children.pop(name, None) or self._new_child(rank, name)
             self._log_child(child, member)
         for former in children.values():  # members of a front that has moved on

@@ -26,7 +26,7 @@ from evomerge.tracking.style import (
 )
 from evomerge.tracking.table import has_test
 
-_DPI = 160
+_DPI, _HEAT_DPI = 160, 110
 _SHADES = {
     True: LinearSegmentedColormap.from_list("diverging", DIVERGING),
     False: LinearSegmentedColormap.from_list("sequential", SEQUENTIAL),
@@ -74,9 +74,13 @@ def heatmap_still(recipe: Recipe) -> Figure:
     """A recipe as heat maps: layer groups down, experts across, one panel for each parameter."""
     shown = panels(recipe)
     widths = [len(panel.columns) for panel in shown] or [1]
-    height = 1.1 + 0.27 * len(recipe.groups)
-    figure = Figure(figsize=(1.6 + 0.85 * sum(widths), height), dpi=_DPI, layout="constrained")
+    # Laid out by hand, in inches: matplotlib's own layouts draw everything once more.
+    names = 0.25 + 0.075 * max((len(row) for panel in shown for row in panel.rows), default=0)
+    width, height = names + 0.85 * sum(widths) + 0.1, 0.75 + 0.27 * len(recipe.groups)
+    figure = Figure(figsize=(width, height), dpi=_HEAT_DPI)
     axes = figure.subplots(1, len(widths), squeeze=False, width_ratios=widths).flatten()
+    top, bottom = 1 - 0.35 / height, 0.35 / height
+    figure.subplots_adjust(names / width, bottom, 1 - 0.1 / width, top, wspace=0.1)
     for index, (panel, plot) in enumerate(zip(shown, axes, strict=False)):
         _draw_panel(plot, panel, with_names=index == 0)
     return figure

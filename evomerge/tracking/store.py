@@ -7,6 +7,9 @@ from mlflow.entities import Experiment
 
 from evomerge.tracking.target import ARTIFACTS, DATABASE, RunFacts, local_uri
 
+# The pages for training runs: charts of metrics by step, a table of runs with their parameters.
+_KIND = {"mlflow.experimentKind": "custom_model_development"}
+
 
 def open_store(uri: str, facts: RunFacts) -> tuple[MlflowClient, str]:
     """A client and the id of the run's experiment, made where it is missing."""
@@ -18,7 +21,8 @@ def open_store(uri: str, facts: RunFacts) -> tuple[MlflowClient, str]:
     if found is not None:
         return client, str(found.experiment_id)
     place = (facts.run_dir.resolve() / ARTIFACTS).as_uri() if is_local else None
-    return client, str(client.create_experiment(facts.experiment, artifact_location=place))
+    made = client.create_experiment(facts.experiment, artifact_location=place, tags=_KIND)
+    return client, str(made)
 
 
 def _make_database(run_dir: Path) -> None:

@@ -1,11 +1,11 @@
 """Which MLflow a run is projected to, and how it behaves. Imports nothing heavy."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
@@ -52,8 +52,7 @@ def tracking_uri(run_dir: Path) -> str:
 
 def without_credentials(uri: str) -> str:
     """The URI as it may be shown: user and password left out."""
-    parts = urlsplit(uri)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return re.sub(r"//[^/]*@", "//", uri)
 
 
 def mlflow_environment() -> dict[str, str]:

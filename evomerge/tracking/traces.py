@@ -1,6 +1,6 @@
 """The traces of the interactive figures."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import plotly.graph_objects as go
 
@@ -17,30 +17,30 @@ from evomerge.tracking.hover import hover_text
 from evomerge.tracking.style import BASELINE, BASELINE_INK, BASELINES, DOMINATED, FRONT, FRONT_LINE
 from evomerge.tracking.table import ranked, ranked_baselines, scores
 
+_BEST = "best mean (search items)"
 _SYMBOLS = ("diamond", "square", "triangle-up", "cross", "pentagon", "hexagon", "triangle-down")
 
 
 def scatter(shown: Scene, view: Window) -> list[go.Scatter]:
     """The traces of one large plot, with labels at the baselines."""
-    labels = _points(
-        shown.baselines,
-        "baselines",
-        mode="markers+text",
-        marker={"symbol": "diamond", "size": 11, "color": BASELINE, "line": _edge(1)},
-        text=[mark.name for mark in shown.baselines],
-        textposition=baseline_positions(shown, view),
-        textfont={"color": BASELINE_INK, "size": 13},
+    style = {
+        "mode": "markers+text",
+        "marker": {"symbol": "diamond", "size": 11, "color": BASELINE, "line": _edge(1)},
+        "text": [mark.name for mark in shown.baselines],
+        "textposition": baseline_positions(shown, view),
+        "textfont": {"color": BASELINE_INK, "size": 13},
         **_error_bars(shown.baselines, BASELINE),
-    )
-    return [_dominated(shown), _stairs(shown), labels, _front(shown, size=12)]
+    }
+    labels = _points(shown.baselines, "baselines", style)
+    return [_dominated(shown), _stairs(shown), labels, *_front(shown, size=12)]
 
 
 def small_scatter(shown: Scene, *, legend: bool) -> list[go.Scatter]:
     """The traces of one plot of many: the baselines are named in the legend, not at the points."""
     traces = [_dominated(shown), _stairs(shown)]
     for index, mark in enumerate(shown.baselines):
-        traces.append(_points((mark,), mark.name, marker=_baseline_marker(index)))
-    traces.append(_front(shown, size=9))
+        traces.append(_points((mark,), mark.name, {"marker": _baseline_marker(index)}))
+    traces += _front(shown, size=9)
     for trace in traces:
         trace.showlegend = legend and trace.showlegend is not False
     return traces
@@ -72,29 +72,24 @@ def coordinates(comparison: Comparison, phase: Phase) -> list[go.Scatter]:
     for index, (name, member) in enumerate(ranked(comparison)):
         style = {"color": FRONT, "width": 3.5 if index == 0 else 2}
         lines.append(_line(name, member, phase, style, group="front", legend=index == 0))
+        lines[-1].opacity = 1.0 if index == 0 else 0.55
     return lines
 
 
-def _front(shown: Scene, *, size: int) -> go.Scatter:
-    n = len(shown.front)
-    return _points(
-        shown.front,
-        "front",
-        mode="markers+text",
-        marker={
-            "symbol": ["star", *["circle"] * (n - 1)][:n],
-            "size": [size + 6, *[size] * (n - 1)][:n],
-            "color": FRONT,
-            "opacity": 1,
-            "line": _edge(1.5),
-        },
-        **_error_bars(shown.front, FRONT),
-    )
+def _front(shown: Scene, *, size: int) -> list[go.Scatter]:
+    """The front, and its best member as a star."""
+    best, others = shown.front[:1], shown.front[1:]
+    groups = ((others, "front", "circle", size), (best, _BEST, "star", size + 6))
+    traces = []
+    for marks, name, symbol, diameter in groups:
+        marker = {"symbol": symbol, "size": diameter, "color": FRONT, "line": _edge(1.5)}
+        traces.append(_points(marks, name, {"marker": marker, **_error_bars(marks, FRONT)}))
+    return traces
 
 
 def _dominated(shown: Scene) -> go.Scatter:
     marker = {"size": 7, "color": DOMINATED, "opacity": 0.45}
-    return _points(shown.dominated, "dominated", marker=marker)
+    return _points(shown.dominated, "dominated", {"marker": marker})
 
 
 def _stairs(shown: Scene) -> go.Scatter:
@@ -110,20 +105,17 @@ def _stairs(shown: Scene) -> go.Scatter:
     )
 
 
-def _points(
-    marks: Sequence[Mark], name: str, *, mode: str = "markers", **style: object
-) -> go.Scatter:
+def _points(marks: Sequence[Mark], name: str, style: Mapping[str, object]) -> go.Scatter:
     return go.Scatter(
         x=[mark.x for mark in marks],
         y=[mark.y for mark in marks],
         name=name,
         legendgroup=name,
-        mode=mode,
         customdata=[mark.member.id for mark in marks],
         hovertext=[hover_text(mark.name, mark.member) for mark in marks],
         hoverinfo="text",
         showlegend=bool(marks),
-        **style,
+        **{"mode": "markers", **style},
     )
 
 
