@@ -1,0 +1,31 @@
+"""The identity of a model: a digest of everything a merge takes from it."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from evomerge.checkpoint.reader import Checkpoint
+
+_PIECE_BYTES = 16 << 20
+
+
+def fingerprint(checkpoint: Checkpoint) -> str:
+    """SHA-256 over the config and over every tensor's name, dtype, shape and bytes.
+
+    The same for a model however it is split into files. Streams through the mapped files, so it
+    takes as long as reading them does.
+    """
+    digest = hashlib.sha256(json.dumps(dict(checkpoint.config), sort_keys=True).encode())
+    for name, info in sorted(checkpoint.infos().items()):
+        digest.update(json.dumps([name, str(info.dtype), info.shape]).encode())
+        for piece in pieces(checkpoint.read(name).reshape(-1).view(torch.uint8), _PIECE_BYTES):
+            digest.update(piece.numpy().data)
+    return digest.hexdigest()
+
+
+def pieces(flat: Tensor, n: int) -> Iterator[Tensor]:
+    """Consecutive views of at most `n` entries that cover a flat tensor."""
+    return (flat[start : start + n] for start in range(0, len(flat), n))

@@ -1,0 +1,155 @@
+"""Writing a merge as a model folder that Hugging Face loads, all of it or nothing."""
+
+import json
+import math
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from huggingface_hub import split_state_dict_into_shards_factory
+from safetensors.torch import save_file
+from torch import Tensor
+
+from evomerge.checkpoint.files import INDEX
+from evomerge.checkpoint.reader import Checkpoint
+from evomerge.errors import ModelError, NonFiniteError, ShapeError, UsageError
+from evomerge.records import TensorInfo
+
+_SHARD_BYTES = 5_000_000_000
+
+COPIED_FILES = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "spiece.model",
+    "chat_template.jinja",
+)
+"""What a merged model takes over from its base, beside the shape of its weights."""
+
+
+def write_checkpoint(
+    tensors: Iterable[tuple[str, Tensor]] | Mapping[str, Tensor],
+    out_dir: Path,
+    *,
+    like: Checkpoint,
+    shard_bytes: int = _SHARD_BYTES,
+) -> None:
+    """Write tensors as a model like another one: safetensors, its config, its tokenizer.
+
+    The folder is written aside and renamed when complete, so that `out_dir` never holds half a
+    model. One shard is held in memory at a time when the tensors come in the order of `like`.
+
+    Args:
+        tensors: exactly the tensors of `like`: names, shapes, dtypes; all finite.
+        out_dir: a folder that does not exist or is empty.
+        like: the base; only read.
+        shard_bytes: the largest size of a file, except of one with a single tensor.
+
+    Raises:
+        UsageError: `out_dir` exists and is not an empty folder.
+        ModelError: a tensor is missing, unknown, given twice, or of another dtype.
+        ShapeError: a tensor has another shape.
+        NonFiniteError: a tensor has entries that are NaN or infinite.
+    """
+    if out_dir.exists() and not (out_dir.is_dir() and not any(out_dir.iterdir())):
+        raise UsageError(
+            f"{out_dir} exists and is not an empty folder; expected a new one: choose another "
+            "name, or remove it first"
+        )
+    pairs = tensors.items() if isinstance(tensors, Mapping) else tensors
+    with _complete_or_absent(out_dir) as folder:
+        _write_shards(_checked(pairs, like.infos()), folder, like.infos(), shard_bytes)
+        for name in COPIED_FILES:
+            if (like.path / name).is_file():
+                shutil.copyfile(like.path / name, folder / name)
+
+
+@contextmanager
+def _complete_or_absent(out_dir: Path) -> Iterator[Path]:
+    """A folder beside `out_dir` that becomes `out_dir`, or vanishes after an error."""
+    out_dir.parent.mkdir(parents=True, exist_ok=True)
+    aside = out_dir.with_name(f".{out_dir.name}.{uuid4().hex[:8]}.partial")
+    aside.mkdir()
+    try:
+        yield aside
+        aside.rename(out_dir)
+    except BaseException:
+        shutil.rmtree(aside)
+        raise
+
+
+def _checked(
+    pairs: Iterable[tuple[str, Tensor]], expected: Mapping[str, TensorInfo]
+) -> Iterator[tuple[str, Tensor]]:
+    seen: set[str] = set()
+    for name, tensor in pairs:
+        if name not in expected or name in seen:
+            raise ModelError(
+                f"tensor '{name}' was given {'twice' if name in seen else 'and is unknown'}, "
+                "expected each tensor of the base once; write what PreparedMerge.merged yields"
+            )
+        seen.add(name)
+        _check(name, tensor, expected[name])
+        yield name, tensor
+    if missing := [name for name in expected if name not in seen]:
+        raise ModelError(
+            f"{len(missing)} of the base's {len(expected)} tensors were not given, the first is "
+            f"'{missing[0]}'; write what PreparedMerge.merged yields"
+        )
+
+
+def _check(name: str, tensor: Tensor, expected: TensorInfo) -> None:
+    if tuple(tensor.shape) != expected.shape:
+        raise ShapeError(
+            f"tensor '{name}' has shape {tuple(tensor.shape)}, expected {expected.shape} as in the "
+            "base; was it merged from this base?"
+        )
+    if tensor.dtype != expected.dtype:
+        raise ModelError(
+            f"tensor '{name}' has dtype {tensor.dtype}, expected {expected.dtype} as in the base; "
+            "write the merged tensors, not the live ones"
+        )
+    if tensor.is_floating_point() and tensor.numel():
+        low, high = tensor.aminmax()  # either is NaN where any entry is
+        if not (low.isfinite() and high.isfinite()):
+            raise NonFiniteError(
+                f"tensor '{name}' has entries that are NaN or infinite, expected finite weights; "
+                "nothing was written"
+            )
+
+
+def _write_shards(
+    pairs: Iterator[tuple[str, Tensor]],
+    folder: Path,
+    infos: Mapping[str, TensorInfo],
+    shard_bytes: int,
+) -> None:
+    """Write each file as soon as its tensors are there, and the index if there are several."""
+    split = split_state_dict_into_shards_factory(
+        dict(infos),
+        get_storage_size=_n_bytes,
+        filename_pattern="model{suffix}.safetensors",
+        max_shard_size=shard_bytes,
+    )
+    waiting: dict[str, dict[str, Tensor]] = {file: {} for file in split.filename_to_tensors}
+    for name, tensor in pairs:
+        file = split.tensor_to_filename[name]
+        waiting[file][name] = tensor.contiguous()
+        if len(waiting[file]) == len(split.filename_to_tensors[file]):
+            save_file(waiting.pop(file), folder / file, metadata={"format": "pt"})
+    if split.is_sharded:
+        index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
+        (folder / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
+
+
+def _n_bytes(info: TensorInfo) -> int:
+    return math.prod(info.shape) * info.dtype.itemsize

@@ -1,0 +1,249 @@
+"""The command line: parse, call `run`, print. Everything heavy is imported where it is used."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from evomerge.errors import ConfigError, EvomergeError
+
+app = typer.Typer(
+    name="evomerge",
+    help="Search for the best merges of large language models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ConfigPath = Annotated[Path, typer.Argument(help="Experiment file (YAML).", show_default=False)]
+RunDir = Annotated[Path, typer.Argument(help="Directory of a run.", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY.PATH=VALUE", help="Replace one value; may be repeated."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from evomerge import __version__
+
+        print(f"evomerge {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version and exit.", callback=_show_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def run(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run directory; runs/<name of the file> by default.")
+    ] = None,
+) -> None:
+    """Run a search, or continue the same search in its directory.
+
+    Example: evomerge run experiments/quickstart.yaml --set seed=1 --out runs/second
+    """
+    from evomerge.run.start import run_experiment
+
+    _leave(run_experiment(config, overrides or (), out))
+
+
+@app.command()
+def resume(
+    run_dir: Annotated[
+        Path, typer.Argument(metavar="RUN_DIR|CONFIG", help="A run, or its experiment file.")
+    ],
+) -> None:
+    """Continue a run that was stopped or killed; a finished run is left as it is.
+
+    Example: evomerge resume runs/quickstart
+    """
+    from evomerge.run.start import resume_run
+
+    _leave(resume_run(run_dir))
+
+
+@app.command()
+def status(run_dir: RunDir, as_json: AsJson = False) -> None:
+    """Tell how far a run is: evaluations, failures, best scores, whether it is running.
+
+    Example: evomerge status runs/quickstart
+    """
+    from evomerge.run.reading import print_status, status_of
+
+    _print(status_of(run_dir), as_json, print_status)
+
+
+@app.command()
+def front(run_dir: RunDir, as_json: AsJson = False) -> None:
+    """Print the Pareto front of a run beside its baselines.
+
+    Example: evomerge front runs/quickstart --json
+    """
+    from evomerge.run.reading import front_json, print_front
+
+    if as_json:
+        _print_json(front_json(run_dir))
+    else:
+        print_front(run_dir)
+
+
+@app.command()
+def export(
+    run_dir: RunDir,
+    candidate_id: Annotated[str, typer.Argument(help="Identity of a candidate or baseline.")],
+    out_dir: Annotated[Path, typer.Argument(help="New folder for the model.")],
+) -> None:
+    """Write a candidate as an ordinary Hugging Face model with its card.
+
+    Example: evomerge export runs/quickstart 3f9a0c1d2e4b merged/
+    """
+    from evomerge.run.exporting import export_candidate
+
+    export_candidate(run_dir, candidate_id, out_dir)
+
+
+@app.command()
+def evaluate(
+    model_dir: Annotated[Path, typer.Argument(help="Model folder, Hugging Face format.")],
+    config: ConfigPath,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score a model on the search and test items of an experiment.
+
+    Example: evomerge evaluate merged/ experiments/quickstart.yaml
+    """
+    from evomerge.run.evaluating import evaluate_model, print_evaluation
+
+    _print(evaluate_model(model_dir, config, overrides or ()), as_json, print_evaluation)
+
+
+@app.command()
+def validate(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Check an experiment file, its models and its tasks; run nothing.
+
+    Example: evomerge validate experiments/quickstart.yaml
+    """
+    from evomerge.run.validate import load_experiment
+
+    try:
+        load_experiment(config, overrides or ())
+    except ConfigError as error:
+        if as_json:
+            problems = [{"where": p.where, "message": p.message} for p in error.problems]
+            _print_json({"ok": False, "problems": problems})
+            raise typer.Exit(error.exit_code) from error
+        raise
+    if as_json:
+        _print_json({"ok": True, "problems": []})
+    else:
+        print(f"{config}: ok")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of the experiment file, for editors.
+
+    Example: evomerge schema > experiment.schema.json
+    """
+    from evomerge.run.listings import experiment_schema
+
+    _print_json(experiment_schema())
+
+
+@app.command()
+def methods(as_json: AsJson = False) -> None:
+    """List the merge methods with their parameters.
+
+    Example: evomerge methods
+    """
+    from evomerge.run.listings import method_rows, print_methods
+
+    _print(method_rows(), as_json, print_methods)
+
+
+@app.command()
+def controllers(as_json: AsJson = False) -> None:
+    """List the search controllers.
+
+    Example: evomerge controllers
+    """
+    from evomerge.run.listings import controller_rows, print_controllers
+
+    _print(controller_rows(), as_json, print_controllers)
+
+
+@app.command()
+def ui(
+    run_dir: RunDir,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5000,
+) -> None:
+    """Open the MLflow UI of a run on this machine's loopback address.
+
+    Example: evomerge ui runs/quickstart --port 5001
+    """
+    from evomerge.run.serving import serve_ui
+
+    raise typer.Exit(serve_ui(run_dir, port))
+
+
+def _leave(exit_code: int) -> NoReturn:
+    """Exit; at once after an interrupt, when threads of libraries may still be busy.
+
+    The journal is closed by then, and what tracking had no time to send the next stretch sends.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if exit_code > 128:
+        os._exit(exit_code)
+    raise typer.Exit(exit_code)
+
+
+def _print(value: Any, as_json: bool, show: Any) -> None:
+    if as_json:
+        _print_json(value)
+    else:
+        show(value)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def main() -> None:
+    """Run the command line; errors raised on purpose become one message and an exit code."""
+    try:
+        app()
+    except EvomergeError as error:
+        print(_described(error), file=sys.stderr)
+        if os.environ.get("EVOMERGE_DEBUG"):
+            raise
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # The reader went away (`evomerge front … | head`); leave quietly.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _described(error: EvomergeError) -> str:
+    if isinstance(error, ConfigError) and len(error.problems) > 1:
+        return f"{len(error.problems)} problems:\n{error}"
+    return f"error: {error}"

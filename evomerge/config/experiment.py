@@ -1,0 +1,109 @@
+"""The experiment file as frozen types.
+
+Methods, controllers and tasks are plain names here; `run` checks them against their tables. Paths
+are relative to the file and made absolute when it is read.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+
+
+class Section(BaseModel):
+    """A part of the experiment file: frozen, strict about types, closed to unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Objective(Section):
+    """One thing to maximise: the mean of a metric over the items of an lm-eval task."""
+
+    task: Name = Field(description="lm-eval task that the search scores")
+    test: Name | None = Field(None, description="lm-eval task of the final, untouched items")
+    metric: str | None = Field(None, description="metric of the task; its first one by default")
+    num_fewshot: int | None = Field(
+        None, ge=0, le=64, description="examples in the prompt; the task's own number by default"
+    )
+
+    @property
+    def name(self) -> str:
+        """What reports call this objective: the name of its search task."""
+        return self.task
+
+
+class Merge(Section):
+    """How experts are merged and how finely the search may differ between layers."""
+
+    method: str = Field("task_arithmetic", description="merge method, see `evomerge methods`")
+    granularity: int = Field(
+        1, ge=1, le=1024, description="layers per group; smaller means more genes"
+    )
+    split_modules: bool = Field(
+        False, description="give attention, mlp and the rest of a layer genes of their own"
+    )
+
+
+class Search(Section):
+    """Who proposes candidates."""
+
+    controller: str = Field("nsga2", description="controller, see `evomerge controllers`")
+    population: int = Field(16, ge=2, le=100_000, description="candidates the controller keeps")
+    window: int = Field(
+        8, ge=1, le=100_000, description="how many proposals may be without a told outcome"
+    )
+
+
+class Scoring(Section):
+    """How a candidate is scored."""
+
+    items: int = Field(120, ge=2, description="items per search task, the same for all candidates")
+    estimator: Literal["mean"] = Field("mean", description="from item results to an objective")
+    threads: int = Field(1, ge=1, le=1024, description="CPU threads of a worker")
+    dtype: Literal["auto", "base", "float32", "bfloat16", "float16"] = Field(
+        "auto",
+        description="dtype the forward pass computes in; auto: float32 on a CPU, else the base's. "
+        "Merged weights are always rounded to the base's dtype first",
+    )
+    batch_size: int = Field(64, ge=1, le=65_536, description="sequences per forward pass")
+    timeout_s: float | None = Field(
+        None, gt=0, description="seconds after which a candidate counts as failed"
+    )
+
+
+class Budget(Section):
+    """When the search ends."""
+
+    evaluations: int = Field(96, ge=1, le=10_000_000, description="candidates, failures included")
+    wall_time_s: float | None = Field(
+        None, gt=0, description="stop proposing after so many seconds; `mode: async` only"
+    )
+
+
+class Tracking(Section):
+    """Where the run can be watched."""
+
+    mlflow: bool = Field(True, description="project the run to MLflow")
+
+
+class Experiment(Section):
+    """An experiment: models, objectives, how to merge, how to search, when to stop."""
+
+    base: Path = Field(description="folder of the base model, Hugging Face format, safetensors")
+    experts: dict[Name, Path] = Field(
+        min_length=1, description="fine-tuned models of the same architecture, by name"
+    )
+    tasks_path: Path | None = Field(
+        None, description="folder of your own lm-eval tasks (YAML beside JSONL)"
+    )
+    objectives: tuple[Objective, ...] = Field(min_length=1, max_length=16)
+    merge: Merge = Merge()
+    search: Search = Search()
+    scoring: Scoring = Scoring()
+    budget: Budget = Budget()
+    workers: int = Field(0, ge=0, description="0: score in this process")
+    mode: Literal["deterministic", "async"] = "deterministic"
+    seed: int = Field(0, ge=0, lt=2**32)
+    tracking: Tracking = Tracking()

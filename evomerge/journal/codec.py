@@ -1,0 +1,222 @@
+"""Events to JSON text and back: plain values, no pickle, floats to the last bit.
+
+Each kind of event has one `Codec` row in `CODECS`: the name stored in the file, how the event is
+written, how it is read, and the key that makes it unique. Python's JSON writes the shortest text
+that reads back as the same float64, so per-item results and genomes survive exactly.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from evomerge.journal.events import (
+    Asked,
+    Duplicate,
+    Event,
+    Failed,
+    Finished,
+    Proposed,
+    Scored,
+    Started,
+    Stopped,
+    Told,
+)
+from evomerge.records import Failure, ItemScores, Job, Recipe, Result, TaskScores
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Codec:
+    """How one kind of event is stored.
+
+    `key` names what may happen only once in a run; None for what may repeat.
+    """
+
+    kind: str
+    encode: Callable[[Any], Json]
+    decode: Callable[[Json], Event]
+    key: Callable[[Any], str | None]
+
+
+def encode(event: Event) -> str:
+    """The event without its time as JSON text, mappings in their own order.
+
+    Raises:
+        ValueError: a number is NaN or infinite, which JSON cannot hold.
+    """
+    data = CODECS[type(event)].encode(event)
+    return json.dumps(data, separators=(",", ":"), allow_nan=False)
+
+
+def decode(kind: str, payload: str) -> Event:
+    """The event that `encode` wrote; KeyError, TypeError or ValueError when it is not one."""
+    return DECODERS[kind](json.loads(payload))
+
+
+def kind_of(event: Event) -> str:
+    """The name under which this kind of event is stored."""
+    return CODECS[type(event)].kind
+
+
+def key_of(event: Event) -> str | None:
+    """What this event says that may be said only once in a run, or None."""
+    return CODECS[type(event)].key(event)
+
+
+@lru_cache(maxsize=64)
+def _shared(items: tuple[int, ...]) -> tuple[int, ...]:
+    """One tuple for all equal ones: the candidates of a run are scored on the same items."""
+    return items
+
+
+def _result_key(event: Scored | Failed) -> str:
+    return f"result/{event.result.phase}/{event.result.candidate_id}"
+
+
+def _job_to_json(job: Job) -> Json:
+    return {
+        "candidate_id": job.candidate_id,
+        "recipe": job.recipe.to_json(),
+        "items": {task: list(items) for task, items in job.items.items()},
+        "phase": job.phase,
+    }
+
+
+def _job_from_json(data: Json) -> Job:
+    return Job(
+        candidate_id=data["candidate_id"],
+        recipe=Recipe.from_json(data["recipe"]),
+        items={task: _shared(tuple(items)) for task, items in data["items"].items()},
+        phase=data["phase"],
+    )
+
+
+def _scores_to_json(scores: ItemScores) -> Json:
+    return {
+        "candidate_id": scores.candidate_id,
+        "tasks": {
+            name: {"items": list(task.items), "values": list(task.values)}
+            for name, task in scores.tasks.items()
+        },
+        "phase": scores.phase,
+        "seconds": scores.seconds,
+        "worker": scores.worker,
+    }
+
+
+def _scores_from_json(data: Json) -> ItemScores:
+    return ItemScores(
+        candidate_id=data["candidate_id"],
+        tasks={
+            name: TaskScores(_shared(tuple(task["items"])), tuple(task["values"]))
+            for name, task in data["tasks"].items()
+        },
+        phase=data["phase"],
+        seconds=data["seconds"],
+        worker=data["worker"],
+    )
+
+
+def _failure_to_json(failure: Failure) -> Json:
+    return {
+        "candidate_id": failure.candidate_id,
+        "reason": failure.reason,
+        "message": failure.message,
+        "phase": failure.phase,
+        "worker": failure.worker,
+    }
+
+
+def _result_to_json(result: Result) -> Json:
+    if isinstance(result, Failure):
+        return {"failure": _failure_to_json(result)}
+    return {"scores": _scores_to_json(result)}
+
+
+def _result_from_json(data: Json) -> Result:
+    if "failure" in data:
+        return Failure(**data["failure"])
+    return _scores_from_json(data["scores"])
+
+
+def _asked_to_json(event: Asked) -> Json:
+    return {
+        "number": event.number,
+        "attempt": event.attempt,
+        "candidate_id": event.candidate_id,
+        "genome": list(event.genome),
+        "recipe": event.recipe.to_json(),
+    }
+
+
+def _asked_from_json(data: Json) -> Asked:
+    return Asked(
+        number=data["number"],
+        attempt=data["attempt"],
+        candidate_id=data["candidate_id"],
+        genome=tuple(data["genome"]),
+        recipe=Recipe.from_json(data["recipe"]),
+    )
+
+
+def _started_to_json(event: Started) -> Json:
+    return {
+        "experiment": event.experiment,
+        "digest": event.digest,
+        "run_id": event.run_id,
+        "versions": dict(event.versions),
+    }
+
+
+def _finished_to_json(event: Finished) -> Json:
+    return {"front": list(event.front), "baselines": dict(event.baselines)}
+
+
+def _finished_from_json(data: Json) -> Finished:
+    return Finished(front=tuple(data["front"]), baselines=data["baselines"])
+
+
+CODECS: Mapping[type[Event], Codec] = {
+    Started: Codec("started", _started_to_json, lambda data: Started(**data), lambda _: "started"),
+    Asked: Codec(
+        "asked", _asked_to_json, _asked_from_json, lambda e: f"asked/{e.number}/{e.attempt}"
+    ),
+    Proposed: Codec(
+        "proposed",
+        lambda event: _job_to_json(event.job),
+        lambda data: Proposed(_job_from_json(data)),
+        lambda _: None,
+    ),
+    Scored: Codec(
+        "scored",
+        lambda event: _scores_to_json(event.scores),
+        lambda data: Scored(_scores_from_json(data)),
+        _result_key,
+    ),
+    Failed: Codec(
+        "failed",
+        lambda event: _failure_to_json(event.failure),
+        lambda data: Failed(Failure(**data)),
+        _result_key,
+    ),
+    Duplicate: Codec(
+        "duplicate",
+        lambda event: _result_to_json(event.result),
+        lambda data: Duplicate(_result_from_json(data)),
+        lambda _: None,
+    ),
+    Told: Codec(
+        "told",
+        lambda e: {"order": e.order, "number": e.number, "candidate_id": e.candidate_id},
+        lambda data: Told(**data),
+        lambda event: f"told/{event.number}",
+    ),
+    Stopped: Codec(
+        "stopped", lambda e: {"reason": e.reason}, lambda data: Stopped(**data), lambda _: None
+    ),
+    Finished: Codec("finished", _finished_to_json, _finished_from_json, lambda _: "finished"),
+}
+DECODERS = {codec.kind: codec.decode for codec in CODECS.values()}

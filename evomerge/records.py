@@ -1,0 +1,251 @@
+"""The nouns that travel between rooms: small frozen values, and the protocols that rooms share.
+
+Nothing here computes more than a digest or a mean; nothing here imports a heavy library.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+Phase = Literal["search", "test"]
+ParameterValue = float | tuple[float, ...]
+"""One number, or one a expert in the order of `Recipe.experts`."""
+
+
+@dataclass(frozen=True)
+class GroupRecipe:
+    """How the tensors of one layer group are merged."""
+
+    method: str
+    values: Mapping[str, ParameterValue]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A merge, complete: what a worker needs beside the models, and what a human can read.
+
+    `groups` maps the name of a layer group (`embeddings`, `layers.0-3`, `layers.0-3.mlp`,
+    `final_norm`, `head`, `other`) to its method and values; the names say which tensors belong to
+    them (`merge.groups`). `seed` is the key of all random masks, the same for every candidate of a
+    run, so that recipes that differ little merge to models that differ little.
+    """
+
+    experts: tuple[str, ...]
+    groups: Mapping[str, GroupRecipe]
+    seed: int = 0
+
+    @cached_property
+    def digest(self) -> str:
+        """The first 12 hexadecimal digits of the SHA-256 of the recipe's canonical JSON."""
+        text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def to_json(self) -> dict[str, Any]:
+        """The recipe as plain JSON values; `from_json` gives back an equal recipe."""
+        groups = {
+            name: {
+                "method": group.method,
+                "values": {
+                    key: list(value) if isinstance(value, tuple) else value
+                    for key, value in group.values.items()
+                },
+            }
+            for name, group in self.groups.items()
+        }
+        return {"experts": list(self.experts), "groups": groups, "seed": self.seed}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Recipe":
+        """The recipe that `to_json` wrote down."""
+        groups = {
+            name: GroupRecipe(
+                method=group["method"],
+                values={
+                    key: tuple(value) if isinstance(value, list) else value
+                    for key, value in group["values"].items()
+                },
+            )
+            for name, group in data["groups"].items()
+        }
+        return cls(experts=tuple(data["experts"]), groups=groups, seed=data["seed"])
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A proposal of the search: its place in the order of proposals, its genome, its recipe."""
+
+    number: int
+    genome: tuple[float, ...]
+    recipe: Recipe
+
+    @property
+    def id(self) -> str:
+        """The recipe's digest: equal merges have equal identities, whoever proposed them."""
+        return self.recipe.digest
+
+
+@dataclass(frozen=True)
+class Job:
+    """One evaluation on a worker: merge `recipe`, score the items of each task."""
+
+    candidate_id: str
+    recipe: Recipe
+    items: Mapping[str, tuple[int, ...]]
+    phase: Phase = "search"
+
+
+@dataclass(frozen=True)
+class TaskScores:
+    """Results of one task, item by item: `values[i]` is the metric of document `items[i]`."""
+
+    items: tuple[int, ...]
+    values: tuple[float, ...]
+
+    def estimate(self) -> "Estimate":
+        """The mean over the items with its standard error."""
+        return Estimate.of(self.values)
+
+
+@dataclass(frozen=True)
+class ItemScores:
+    """What a worker sends back: raw per-item results of every task of a job."""
+
+    candidate_id: str
+    tasks: Mapping[str, TaskScores]
+    phase: Phase = "search"
+    seconds: float = 0.0
+    worker: str = ""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A candidate that could not be evaluated, and why.
+
+    `reason` is one of a few words that can be counted (`exception`, `non_finite`, `timeout`);
+    `message` is the detail for a human.
+    """
+
+    candidate_id: str
+    reason: str
+    message: str = ""
+    phase: Phase = "search"
+    worker: str = ""
+
+
+Result = ItemScores | Failure
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its standard error over `n` items."""
+
+    mean: float
+    se: float
+    n: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> "Estimate":
+        """The sample mean of `values`, and s / √n with s² the unbiased sample variance.
+
+        The same standard error as lm-eval's `mean_stderr`; NaN for fewer than two values.
+        """
+        n = len(values)
+        mean = math.fsum(values) / n
+        if n < 2:
+            return cls(mean, math.nan, n)
+        variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
+        return cls(mean, math.sqrt(variance / n), n)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A candidate with an estimate of every objective; larger is better."""
+
+    candidate: Candidate
+    objectives: Mapping[str, Estimate]
+
+    @property
+    def means(self) -> tuple[float, ...]:
+        """The objectives' means in their order, as a point to be maximised."""
+        return tuple(estimate.mean for estimate in self.objectives.values())
+
+
+@dataclass(frozen=True)
+class FailedCandidate:
+    """A candidate whose evaluation failed: accepted by every controller, never a number."""
+
+    candidate: Candidate
+    failure: Failure
+
+
+Outcome = Evaluation | FailedCandidate
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """A tensor of a checkpoint without its values."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: "torch.dtype"
+
+
+class TensorSource(Protocol):
+    """A model whose tensors can be read one at a time; nobody may write to what it returns."""
+
+    def infos(self) -> Mapping[str, TensorInfo]:
+        """Every tensor's name, shape and dtype, in the checkpoint's order."""
+
+    def read(self, name: str) -> "torch.Tensor":
+        """The tensor, memory-mapped where possible: read it, never write to it."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A model in the final comparison: a member of the front or a baseline.
+
+    `objectives` are estimates on the search items, `test` on the test items of the same
+    objectives (empty until the front has been re-scored).
+    """
+
+    id: str
+    recipe: Recipe
+    objectives: Mapping[str, Estimate]
+    test: Mapping[str, Estimate] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The state of a search at one moment, as far as a spectator cares."""
+
+    n_done: int
+    n_failed: int
+    n_total: int
+    best: Mapping[str, float]
+    hypervolume: float
+    n_front: int
+    failures: Mapping[str, int] = field(default_factory=dict)
+    time_s: float = 0.0
+    """The moment as seconds since the epoch, from the journal's own clock."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The front beside the baselines: what a report shows."""
+
+    objectives: tuple[str, ...]
+    front: tuple[Member, ...]
+    baselines: Mapping[str, Member]
+    dominated: tuple[Member, ...] = ()
+
+    def members(self) -> Iterator[Member]:
+        """Every member of the front, then every baseline."""
+        yield from self.front
+        yield from self.baselines.values()

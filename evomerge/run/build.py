@@ -1,0 +1,131 @@
+"""Wire objects from an experiment: its plan, its worker, its search."""
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+from evomerge import __version__
+from evomerge.checkpoint.fingerprint import fingerprint
+from evomerge.checkpoint.reader import open_checkpoint
+from evomerge.config.experiment import Experiment
+from evomerge.merge.groups import layer_groups
+from evomerge.records import Phase, TensorInfo
+from evomerge.run.plan import Items, Plan
+from evomerge.scoring.benchmark import Benchmark
+from evomerge.scoring.resident import resolve_dtype
+from evomerge.scoring.subset import choose_items
+from evomerge.workers.worker import TaskSpec, WorkerSpec, load_tasks
+
+DEVICE = "cpu"
+
+
+def task_specs(experiment: Experiment) -> tuple[TaskSpec, ...]:
+    """Every task of an experiment as its objective wants it, search tasks first."""
+    objectives = experiment.objectives
+    search = [TaskSpec(o.task, o.metric, o.num_fewshot) for o in objectives]
+    test = [TaskSpec(o.test, o.metric, o.num_fewshot) for o in objectives if o.test]
+    return (*search, *test)
+
+
+def load_experiment_tasks(experiment: Experiment) -> dict[str, Benchmark]:
+    """The tasks of an experiment, each with the requests of all its documents built.
+
+    Raises:
+        ScoringError: a task cannot be loaded.
+    """
+    return load_tasks(task_specs(experiment), experiment.tasks_path)
+
+
+def make_plan(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Plan:
+    """Settle everything that a run needs before its first candidate.
+
+    Raises:
+        ModelError: a model cannot be read.
+    """
+    base = open_checkpoint(experiment.base)
+    infos = base.infos()
+    folders = {"base": experiment.base, **experiment.experts}
+    models = {f"model:{name}": fingerprint(open_checkpoint(path)) for name, path in folders.items()}
+    tasks = {f"task:{name}": _digest(benchmark) for name, benchmark in benchmarks.items()}
+    return Plan(
+        experiment=experiment,
+        groups=layer_groups(
+            infos,
+            granularity=experiment.merge.granularity,
+            split_modules=experiment.merge.split_modules,
+        ),
+        items=_choose(experiment, benchmarks),
+        dtype=_computing_dtype(experiment.scoring.dtype, infos),
+        fingerprints=models | tasks,
+    )
+
+
+def worker_spec(plan: Plan) -> WorkerSpec:
+    """What the workers of a run are made from."""
+    experiment = plan.experiment
+    return WorkerSpec(
+        base=experiment.base,
+        experts=dict(experiment.experts),
+        tasks=task_specs(experiment),
+        tasks_path=experiment.tasks_path,
+        dtype=plan.dtype,
+        threads=experiment.scoring.threads,
+        batch_size=experiment.scoring.batch_size,
+        timeout_s=experiment.scoring.timeout_s,
+    )
+
+
+def versions() -> dict[str, str]:
+    """The versions of the packages that a score depends on."""
+    names = ("torch", "transformers", "lm_eval", "numpy", "pymoo", "safetensors")
+    return {"evomerge": __version__, **{name: version(name) for name in names}}
+
+
+def _choose(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Mapping[Phase, Items]:
+    search = {
+        objective.task: choose_items(
+            benchmarks[objective.task].n_items,
+            experiment.scoring.items,
+            experiment.seed,
+            objective.task,
+        )
+        for objective in experiment.objectives
+    }
+    test = {
+        objective.test: tuple(range(benchmarks[objective.test].n_items))
+        for objective in experiment.objectives
+        if objective.test
+    }
+    return {"search": search, "test": test}
+
+
+def _computing_dtype(wanted: str, infos: Mapping[str, TensorInfo]) -> str:
+    base = _main_dtype(infos)
+    return base if wanted == "base" else resolve_dtype(wanted, base, DEVICE)
+
+
+def _main_dtype(infos: Mapping[str, TensorInfo]) -> str:
+    """The name of the dtype that most entries of a checkpoint have."""
+    n_entries: Counter[str] = Counter()
+    for info in infos.values():
+        n_entries[str(info.dtype).removeprefix("torch.")] += math.prod(info.shape)
+    return n_entries.most_common(1)[0][0]
+
+
+def _digest(benchmark: Benchmark) -> str:
+    """A digest of every prompt and answer of a task: what its scores depend on."""
+    digest = hashlib.sha256()
+    for document, requests in zip(benchmark.documents, benchmark.requests, strict=True):
+        digest.update(repr(document).encode())
+        for request in requests:
+            digest.update(repr(request.args).encode())
+    digest.update(f"{benchmark.metric},{benchmark.filter}".encode())
+    return digest.hexdigest()
+
+
+def default_run_dir(config: Path) -> Path:
+    """Where a run of an experiment file lives unless `--out` says otherwise."""
+    return Path("runs") / config.stem

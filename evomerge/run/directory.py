@@ -1,0 +1,71 @@
+"""A run's directory: where its files lie, who holds it, and opening its journal."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from evomerge.errors import InfrastructureError, UsageError
+from evomerge.journal.journal import Journal
+from evomerge.journal.lock import RunLock
+from evomerge.journal.state import RunState, fold
+from evomerge.run.plan import Plan
+from evomerge.run.record import Record
+
+JOURNAL_NAME = "journal.db"
+CONFIG_NAME = "config.yaml"
+FRONT_JSON = "front.json"
+FRONT_PAGE = "front.html"
+FRONT_PICTURE = "front.png"
+
+
+@contextmanager
+def writing(run_dir: Path) -> Iterator[Record]:
+    """Make the directory and its journal where they are missing, and hold them alone.
+
+    When nothing was recorded, what was made is removed again: an experiment that is refused leaves
+    no directory behind.
+
+    Raises:
+        RunLockedError: another process holds the directory.
+        InfrastructureError: it cannot be made or written.
+    """
+    existed = run_dir.exists()
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InfrastructureError(
+            f"cannot make the run directory {run_dir}: {error.strerror}; choose another with --out"
+        ) from error
+    path = run_dir / JOURNAL_NAME
+    unused = False
+    with (
+        RunLock(run_dir),
+        Journal.open(path) if path.exists() else Journal.create(path) as journal,
+    ):
+        try:
+            yield Record(journal)
+        finally:
+            unused = not existed and len(journal) == 0
+    if unused:
+        shutil.rmtree(run_dir, ignore_errors=True)
+
+
+def read_run(run_dir: Path) -> tuple[RunState, Plan]:
+    """What the journal of a run says, read beside whoever writes it.
+
+    Raises:
+        UsageError: there is no run in the directory.
+        JournalError: the journal cannot be read.
+    """
+    path = run_dir / JOURNAL_NAME
+    if not path.is_file():
+        raise UsageError(
+            f"{run_dir} holds no run (no {JOURNAL_NAME}); expected the directory that "
+            "`evomerge run` printed, such as runs/quickstart"
+        )
+    with Journal.open(path, read_only=True) as journal:
+        state = fold(journal.replay())
+    if state.started is None:
+        raise UsageError(f"the run in {run_dir} has not started yet; wait or start it again")
+    return state, Plan.from_json(state.started.experiment)

@@ -1,0 +1,56 @@
+"""`evaluate`: score any model folder on the items of an experiment, as a worker would."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from evomerge.records import Estimate, ItemScores, Phase
+from evomerge.run.build import load_experiment_tasks, make_plan
+from evomerge.run.estimates import estimates
+from evomerge.run.plan import Plan
+from evomerge.run.validate import load_experiment
+from evomerge.scoring.resident import DTYPES, ResidentModel
+from evomerge.scoring.scorer import Scorer
+
+PHASES: tuple[tuple[Phase, str], ...] = (("search", "objectives"), ("test", "test"))
+
+
+def evaluate_model(model_dir: Path, config: Path, overrides: Sequence[str]) -> dict[str, Any]:
+    """The model's scores on the search and the test items, as JSON values.
+
+    Raises:
+        ConfigError: the experiment cannot be used as written.
+        ModelError: the folder holds no model that can be loaded.
+        ScoringError: a task cannot be loaded, or the model cannot be scored.
+    """
+    experiment = load_experiment(config, overrides)
+    benchmarks = load_experiment_tasks(experiment)
+    plan = make_plan(experiment, benchmarks)
+    torch.set_num_threads(experiment.scoring.threads)
+    model = ResidentModel.from_folder(model_dir, dtype=DTYPES[plan.dtype])
+    scorer = Scorer(model, benchmarks, batch_size=experiment.scoring.batch_size)
+    scored = {key: _score(scorer, plan, phase) for phase, key in PHASES}
+    return {"model": str(model_dir), **scored}
+
+
+def print_evaluation(evaluation: Mapping[str, Any]) -> None:
+    """Print a line for each objective and kind of items."""
+    console = Console(highlight=False)
+    for phase, key in PHASES:
+        for name, score in evaluation[key].items():
+            console.print(
+                f"{phase:<7} {name:<24} {score['mean']:.4f} ± {score['se']:.4f}  n={score['n']}"
+            )
+
+
+def _score(scorer: Scorer, plan: Plan, phase: Phase) -> dict[str, dict[str, float]]:
+    tasks = {task: scorer.score(task, items) for task, items in plan.items[phase].items()}
+    scores = estimates(ItemScores("", tasks, phase), plan.objectives)
+    return {name: _json(estimate) for name, estimate in scores.items()}
+
+
+def _json(estimate: Estimate) -> dict[str, float]:
+    return {"mean": estimate.mean, "se": estimate.se, "n": estimate.n}

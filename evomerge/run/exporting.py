@@ -1,0 +1,120 @@
+"""`export`: a candidate of a run as a model folder, with the commands that reproduce its scores."""
+
+import shlex
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from evomerge.checkpoint.reader import open_checkpoint
+from evomerge.errors import UsageError
+from evomerge.export.card import CardData
+from evomerge.export.folder import export_model
+from evomerge.journal.events import Started
+from evomerge.merge.prepared import PreparedMerge
+from evomerge.records import Comparison, Member
+from evomerge.run.directory import read_run
+from evomerge.run.plan import Plan
+from evomerge.run.view import comparison
+from evomerge.scoring.reproduce import evaluate_command, write_portable_tasks
+from evomerge.scoring.task_files import find_tasks, read_task
+
+TASKS_NAME = "lm_eval_tasks"
+"""Folder of the run directory with tasks that `lm_eval` can run from anywhere."""
+
+
+def export_candidate(run_dir: Path, candidate_id: str, out_dir: Path) -> None:
+    """Write a candidate or baseline of a run as a Hugging Face folder.
+
+    Raises:
+        UsageError: there is no such run or candidate, or `out_dir` is taken.
+        ModelError: a source is no longer readable.
+    """
+    state, plan = read_run(run_dir)
+    member = find_member(comparison(state, plan.objectives, plan.baselines), candidate_id)
+    experiment = plan.experiment
+    base = open_checkpoint(experiment.base)
+    experts = {name: open_checkpoint(path) for name, path in experiment.experts.items()}
+    card = CardData(
+        title=out_dir.name,
+        member=member,
+        base=str(experiment.base),
+        experts={name: str(path) for name, path in experiment.experts.items()},
+        commands=tuple(reproducing_commands(plan, run_dir, out_dir)),
+        digests=_model_digests(plan),
+        seed=experiment.seed,
+        versions=state.started.versions if isinstance(state.started, Started) else {},
+    )
+    export_model(PreparedMerge(base, experts).merged(member.recipe), base, out_dir, card)
+    print(f"{out_dir}: {member.id} exported; README.md tells its scores and how to reproduce them")
+
+
+def find_member(shown: Comparison, wanted: str) -> Member:
+    """The member with this identity, an unambiguous beginning of it, or this baseline's name.
+
+    Raises:
+        UsageError: there is none, or there are several.
+    """
+    if wanted in shown.baselines:
+        return shown.baselines[wanted]
+    members = {member.id: member for member in (*shown.members(), *shown.dominated)}
+    found = [member for id_, member in members.items() if id_.startswith(wanted)]
+    if len(found) == 1 and wanted:
+        return found[0]
+    best = ", ".join(member.id for member in shown.front[:5]) or "none yet"
+    raise UsageError(
+        f"{'no' if not found else len(found)} candidates of this run begin with `{wanted}`; "
+        f"expected one identity, such as those of the front ({best}), or a baseline "
+        f"({', '.join(shown.baselines)})"
+    )
+
+
+def reproducing_commands(plan: Plan, run_dir: Path, out_dir: Path) -> Iterator[str]:
+    """The lm-eval commands that score the exported folder as the run did, test items first.
+
+    Tasks are scored together where they have the same number of few-shot examples. A part of a
+    few-shot task is left out: lm-eval draws other examples for it than for the whole.
+    """
+    tasks_path = plan.experiment.tasks_path
+    include_path = None
+    if tasks_path is not None:
+        include_path = run_dir.resolve() / TASKS_NAME
+        names = [task for tasks in plan.items.values() for task in tasks]
+        write_portable_tasks(names, tasks_path=tasks_path, out_dir=include_path)
+    for phase in ("test", "search"):
+        by_fewshot: dict[int | None, list[str]] = defaultdict(list)
+        for objective in plan.experiment.objectives:
+            task = objective.test if phase == "test" else objective.task
+            if task is not None:
+                by_fewshot[_num_fewshot(task, objective.num_fewshot, tasks_path)].append(task)
+        for num_fewshot, tasks in by_fewshot.items():
+            if phase == "search" and num_fewshot != 0:
+                continue
+            command = evaluate_command(
+                out_dir.resolve(),
+                tasks,
+                dtype=plan.dtype,
+                include_path=include_path,
+                batch_size=plan.experiment.scoring.batch_size,
+                num_fewshot=num_fewshot,
+                items={t: plan.items["search"][t] for t in tasks} if phase == "search" else None,
+            )
+            yield shlex.join(command)
+
+
+def _num_fewshot(task: str, wanted: int | None, tasks_path: Path | None) -> int | None:
+    """The number of few-shot examples as far as the experiment and local task files tell."""
+    if wanted is not None or tasks_path is None:
+        return wanted
+    local = find_tasks(tasks_path).get(task)
+    if local is None:
+        return None
+    own = read_task(local).config.get("num_fewshot")
+    return own if isinstance(own, int) else 0
+
+
+def _model_digests(plan: Plan) -> dict[str, str]:
+    return {
+        name.removeprefix("model:"): digest
+        for name, digest in plan.fingerprints.items()
+        if name.startswith("model:")
+    }

@@ -1,0 +1,46 @@
+"""Ctrl-C and SIGTERM as one exception that unwinds the run in an orderly way."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(BaseException):
+    """The user or the system asked the run to stop; not an `Exception`, so that no worker's
+    guard mistakes it for a failed candidate."""
+
+    def __init__(self, signum: int) -> None:
+        self.signum = signum
+        super().__init__(signal.Signals(signum).name)
+
+    @property
+    def exit_code(self) -> int:
+        """130 for Ctrl-C, 143 for SIGTERM."""
+        return 128 + self.signum
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Turn the first SIGINT or SIGTERM in the block into `Interrupted`; a second one exits at once.
+
+    The journal is safe at any moment, so leaving at once loses nothing but what is in flight.
+    """
+    n_signals = 0
+
+    def handle(signum: int, _frame: FrameType | None) -> None:
+        nonlocal n_signals
+        n_signals += 1
+        if n_signals > 1:
+            os._exit(128 + signum)
+        raise Interrupted(signum)
+
+    previous = {signum: signal.signal(signum, handle) for signum in SIGNALS}
+    try:
+        yield
+    finally:
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)

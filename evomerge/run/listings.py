@@ -1,0 +1,72 @@
+"""`methods`, `controllers`, `schema`: the tables that an experiment file chooses from."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+
+from evomerge.config.experiment import Experiment
+from evomerge.merge.methods import METHODS
+from evomerge.search.table import CONTROLLERS
+
+
+def method_rows() -> list[dict[str, Any]]:
+    """Every merge method with its parameters, as JSON values."""
+    return [
+        {
+            "name": method.name,
+            "summary": method.summary,
+            "reference": method.reference,
+            "parameters": [
+                {
+                    "name": parameter.name,
+                    "low": parameter.low,
+                    "high": parameter.high,
+                    "default": parameter.default,
+                    "per_expert": parameter.per_expert,
+                    "scale": parameter.scale,
+                    "description": parameter.description,
+                }
+                for parameter in method.parameters
+            ],
+        }
+        for method in METHODS.values()
+    ]
+
+
+def print_methods(rows: Sequence[dict[str, Any]]) -> None:
+    """Print each method with its parameters below it."""
+    console = Console(highlight=False)
+    for row in rows:
+        console.print(f"[bold]{row['name']}[/]  {row['summary']}  {row['reference']}")
+        for p in row["parameters"]:
+            whose = "per expert" if p["per_expert"] else "global"
+            bounds = rf"\[{p['low']:g}, {p['high']:g}]"
+            console.print(
+                f"    {p['name']:<12} {bounds:<12} default {p['default']:g}, {whose}: "
+                f"{p['description']}"
+            )
+
+
+def controller_rows() -> list[dict[str, Any]]:
+    """Every search controller, as JSON values."""
+    return [
+        {"name": spec.name, "description": spec.description, "reference": spec.reference}
+        for spec in CONTROLLERS.values()
+    ]
+
+
+def print_controllers(rows: Sequence[dict[str, Any]]) -> None:
+    """Print each controller on a line."""
+    console = Console(highlight=False)
+    for row in rows:
+        console.print(f"[bold]{row['name']}[/]  {row['description']}  {row['reference']}")
+
+
+def experiment_schema() -> dict[str, Any]:
+    """The JSON Schema of the experiment file, with the names of the tables filled in."""
+    schema = Experiment.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["$defs"]["Merge"]["properties"]["method"]["enum"] = list(METHODS)
+    schema["$defs"]["Search"]["properties"]["controller"]["enum"] = list(CONTROLLERS)
+    return schema

@@ -1,0 +1,130 @@
+"""Everything about a run that is settled before its first candidate, as written in its journal."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from evomerge.config.experiment import Experiment
+from evomerge.errors import JournalError
+from evomerge.merge.methods import METHODS, MergeMethod
+from evomerge.records import Job, Phase, Recipe
+from evomerge.run.baselines import baseline_recipes
+from evomerge.run.estimates import ObjectiveTasks
+from evomerge.search.space import SearchSpace
+
+Items = Mapping[str, tuple[int, ...]]
+
+NOT_IDENTITY: dict[str, Any] = {
+    "base": True,
+    "experts": True,
+    "tasks_path": True,
+    "tracking": True,
+    "workers": True,
+    "scoring": {"timeout_s"},
+}
+"""What may differ between two runs of the same experiment: where things lie, and who watches.
+
+Models and tasks are compared by their fingerprints instead of their paths.
+"""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An experiment with what was found out about its models and tasks.
+
+    Args:
+        experiment: the experiment file, paths absolute.
+        groups: the layer groups of the base, in depth order.
+        items: the documents to score, by phase and task.
+        dtype: the dtype that forward passes compute in.
+        fingerprints: a digest of each model and task, by `model:<name>` and `task:<name>`.
+    """
+
+    experiment: Experiment
+    groups: tuple[str, ...]
+    items: Mapping[Phase, Items]
+    dtype: str
+    fingerprints: Mapping[str, str]
+
+    @property
+    def experts(self) -> tuple[str, ...]:
+        """The experts' names, in the order of the experiment file."""
+        return tuple(self.experiment.experts)
+
+    @property
+    def method(self) -> MergeMethod:
+        """The merge method that is searched."""
+        return METHODS[self.experiment.merge.method]
+
+    @cached_property
+    def objectives(self) -> tuple[ObjectiveTasks, ...]:
+        """What is maximised, in the order of the experiment file."""
+        return tuple(
+            ObjectiveTasks(objective.name, objective.task, objective.test)
+            for objective in self.experiment.objectives
+        )
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """Every merge that the search may propose."""
+        return SearchSpace(self.method, self.experts, self.groups, self.experiment.seed)
+
+    @cached_property
+    def baselines(self) -> dict[str, Recipe]:
+        """The merges that are reported beside the front, by name."""
+        return baseline_recipes(self.method, self.experts, self.groups, self.experiment.seed)
+
+    def job(self, recipe: Recipe, phase: Phase) -> Job:
+        """The evaluation of a recipe on all items of a phase."""
+        return Job(recipe.digest, recipe, self.items[phase], phase)
+
+    @cached_property
+    def digest(self) -> str:
+        """What makes two runs the same experiment: equal digests give equal results."""
+        identity = {
+            **self.to_json(),
+            "experiment": self.experiment.model_dump(mode="json", exclude=NOT_IDENTITY),
+            "experts": self.experts,
+        }
+        text = json.dumps(identity, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as plain JSON values; `from_json` gives back an equal plan."""
+        return {
+            "experiment": self.experiment.model_dump(mode="json"),
+            "groups": list(self.groups),
+            "items": {
+                phase: {task: list(items) for task, items in tasks.items()}
+                for phase, tasks in self.items.items()
+            },
+            "dtype": self.dtype,
+            "fingerprints": dict(self.fingerprints),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Plan":
+        """The plan that `to_json` wrote down.
+
+        Raises:
+            JournalError: it was written by a version that this one does not understand.
+        """
+        try:
+            return cls(
+                experiment=Experiment.model_validate(data["experiment"]),
+                groups=tuple(data["groups"]),
+                items={
+                    phase: {task: tuple(items) for task, items in tasks.items()}
+                    for phase, tasks in data["items"].items()
+                },
+                dtype=data["dtype"],
+                fingerprints=dict(data["fingerprints"]),
+            )
+        except (KeyError, ValueError) as error:
+            raise JournalError(
+                f"the journal's experiment cannot be understood: {error}; "
+                "read it with the version of evomerge that wrote it"
+            ) from error

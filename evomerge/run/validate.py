@@ -1,0 +1,132 @@
+"""Check an experiment before anything expensive starts: every problem at once, each located."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from evomerge.checkpoint.preflight import compare, find_non_finite
+from evomerge.checkpoint.reader import Checkpoint, open_checkpoint
+from evomerge.config.experiment import Experiment
+from evomerge.config.read import Located, expected_one_of, read_experiment
+from evomerge.config.strict_yaml import KeyPath
+from evomerge.errors import ConfigError, ModelError, Problem
+from evomerge.merge.methods import METHODS
+from evomerge.run.baselines import RESERVED_NAMES
+from evomerge.scoring.check import check_benchmarks
+from evomerge.search.table import CONTROLLERS
+
+
+def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
+    """The experiment of a file, checked against the models and tasks that it names.
+
+    Raises:
+        ConfigError: with every problem that was found.
+    """
+    reading = read_experiment(path, overrides)
+    problems = list(reading.problems)
+    if reading.experiment is not None:
+        problems += check_experiment(reading.experiment, reading.located)
+    if problems or reading.experiment is None:
+        raise ConfigError(_in_order(problems))
+    return reading.experiment
+
+
+def check_experiment(experiment: Experiment, located: Located) -> list[Problem]:
+    """Everything that is wrong with an experiment of good form."""
+    return [
+        *_check_names(experiment, located),
+        *_check_budget(experiment, located),
+        *_check_models(experiment, located),
+        *_check_tasks(experiment, located),
+    ]
+
+
+def _check_names(experiment: Experiment, located: Located) -> Iterator[Problem]:
+    method, controller = experiment.merge.method, experiment.search.controller
+    if method not in METHODS:
+        message = f"no method `{method}`; {expected_one_of(method, tuple(METHODS))}"
+        yield located.problem(("merge", "method"), message)
+    if controller not in CONTROLLERS:
+        message = f"no controller `{controller}`; {expected_one_of(controller, tuple(CONTROLLERS))}"
+        yield located.problem(("search", "controller"), message)
+    for name in experiment.experts:
+        if name in RESERVED_NAMES:
+            message = f"`{name}` is the name of a baseline in every report; name the expert anew"
+            yield located.problem(("experts", name), message)
+
+
+def _check_budget(experiment: Experiment, located: Located) -> Iterator[Problem]:
+    evaluations, population = experiment.budget.evaluations, experiment.search.population
+    if evaluations < population:
+        yield located.problem(
+            ("budget", "evaluations"),
+            f"{evaluations} evaluations are fewer than search.population ({population}), so that "
+            "nothing would evolve; raise the budget or lower the population",
+        )
+    if experiment.budget.wall_time_s is not None and experiment.mode == "deterministic":
+        yield located.problem(
+            ("budget", "wall_time_s"),
+            "a time limit makes results depend on the machine's speed; "
+            "set `mode: async`, or limit budget.evaluations alone",
+        )
+    if experiment.workers > 0:
+        yield located.problem(
+            ("workers",),
+            f"found {experiment.workers}; this version scores in one process: set `workers: 0`",
+        )
+
+
+def _check_models(experiment: Experiment, located: Located) -> Iterator[Problem]:
+    paths: dict[KeyPath, Path] = {("base",): experiment.base}
+    paths |= {("experts", name): path for name, path in experiment.experts.items()}
+    opened: dict[KeyPath, Checkpoint] = {}
+    for key, path in paths.items():
+        try:
+            opened[key] = open_checkpoint(path)
+        except ModelError as error:
+            yield located.problem(key, str(error))
+    for key, checkpoint in opened.items():
+        for problem in find_non_finite(checkpoint):
+            yield located.problem(key, str(problem))
+    if ("base",) in opened:
+        experts = {str(key[1]): opened[key] for key in opened if key != ("base",)}
+        yield from _located_mismatches(opened[("base",)], experts, located)
+
+
+def _located_mismatches(
+    base: Checkpoint, experts: Mapping[str, Checkpoint], located: Located
+) -> Iterator[Problem]:
+    for name, expert in experts.items():
+        for problem in compare(base, {name: expert}):
+            yield located.problem(("experts", name), problem.message)
+
+
+def _check_tasks(experiment: Experiment, located: Located) -> Iterator[Problem]:
+    if experiment.tasks_path is not None and not experiment.tasks_path.is_dir():
+        message = f"found no folder {experiment.tasks_path}; expected lm-eval YAML files in it"
+        yield located.problem(("tasks_path",), message)
+        return
+    seen: dict[str, str] = {}
+    for index, objective in enumerate(experiment.objectives):
+        for role, task in (("task", objective.task), ("test", objective.test)):
+            if task is None:
+                continue
+            place: KeyPath = ("objectives", index, role)
+            if task in seen:
+                message = f"`{task}` is used by {seen[task]} already; every task is scored once"
+                yield located.problem(place, message)
+            seen.setdefault(task, f"objectives[{index}].{role}")
+            metrics = {task: objective.metric} if objective.metric else None
+            for problem in check_benchmarks(
+                [task], tasks_path=experiment.tasks_path, metrics=metrics
+            ):
+                yield located.problem(place, problem.message)
+
+
+def _in_order(problems: Sequence[Problem]) -> list[Problem]:
+    """By line of the file, so that one can go through it from the top."""
+
+    def line_and_column(problem: Problem) -> tuple[int, ...]:
+        numbers = problem.where.rsplit(":", 2)[-2:]
+        return tuple(int(number) if number.isdigit() else 0 for number in numbers)
+
+    return sorted(problems, key=line_and_column)

@@ -1,0 +1,107 @@
+"""What a run looks like from outside: progress and comparison, views of its state."""
+
+from collections.abc import Mapping, Sequence
+
+from evomerge.journal.state import RunState
+from evomerge.records import (
+    Comparison,
+    Estimate,
+    Evaluation,
+    ItemScores,
+    Member,
+    Outcome,
+    Phase,
+    Progress,
+    Recipe,
+)
+from evomerge.run.estimates import ObjectiveTasks, estimates, outcome_of
+from evomerge.search.archive import Archive, front
+
+
+class Spectator:
+    """Follows a search outcome by outcome, at a cost that depends on the front alone."""
+
+    def __init__(self, state: RunState, objectives: Sequence[ObjectiveTasks], n_total: int) -> None:
+        self._state = state
+        self._n_total = n_total
+        self._archive = Archive()
+        self._best = {objective.name: float("-inf") for objective in objectives}
+        self._failures: dict[str, int] = {}
+        self._n_done = 0
+
+    def see(self, outcome: Outcome, time_s: float) -> Progress:
+        """The progress once this outcome, told at `time_s`, is counted in."""
+        self._n_done += 1
+        if isinstance(outcome, Evaluation):
+            self._archive.add(outcome)
+            for name, estimate in outcome.objectives.items():
+                self._best[name] = max(self._best[name], estimate.mean)
+        else:
+            reason = outcome.failure.reason
+            self._failures[reason] = self._failures.get(reason, 0) + 1
+        return Progress(
+            n_done=self._n_done,
+            n_failed=sum(self._failures.values()),
+            n_total=self._n_total,
+            best={name: best for name, best in self._best.items() if best > float("-inf")},
+            # Every metric so far lies in [0, 1], so that the origin is worse than any model.
+            hypervolume=self._archive.hypervolume([0.0] * len(self._best)),
+            n_front=len(self._archive.front),
+            failures=dict(self._failures),
+            time_s=time_s,
+        )
+
+
+def history(
+    state: RunState, objectives: Sequence[ObjectiveTasks], spectator: Spectator
+) -> list[Progress]:
+    """The progress after each outcome that the journal says was told."""
+    return [
+        spectator.see(_outcome(state, told.number, objectives), told.time_s) for told in state.told
+    ]
+
+
+def evaluations(state: RunState, objectives: Sequence[ObjectiveTasks]) -> list[Evaluation]:
+    """Every candidate of the search that was scored, in the order of proposal."""
+    outcomes = (_outcome(state, number, objectives) for number in sorted(state.done))
+    return [outcome for outcome in outcomes if isinstance(outcome, Evaluation)]
+
+
+def comparison(
+    state: RunState, objectives: Sequence[ObjectiveTasks], baselines: Mapping[str, Recipe]
+) -> Comparison:
+    """The front of what is scored so far beside the baselines, with test scores where known."""
+    evaluated = evaluations(state, objectives)
+    best = front(evaluated)
+    on_front = {evaluation.candidate.id for evaluation in best}
+    members = {
+        evaluation.candidate.id: _member(state, evaluation.candidate.recipe, objectives)
+        for evaluation in evaluated
+    }
+    return Comparison(
+        objectives=tuple(objective.name for objective in objectives),
+        front=tuple(members[evaluation.candidate.id] for evaluation in best),
+        baselines={name: _member(state, recipe, objectives) for name, recipe in baselines.items()},
+        dominated=tuple(member for id_, member in members.items() if id_ not in on_front),
+    )
+
+
+def _member(state: RunState, recipe: Recipe, objectives: Sequence[ObjectiveTasks]) -> Member:
+    return Member(
+        id=recipe.digest,
+        recipe=recipe,
+        objectives=_estimates(state, recipe, objectives, "search"),
+        test=_estimates(state, recipe, objectives, "test"),
+    )
+
+
+def _estimates(
+    state: RunState, recipe: Recipe, objectives: Sequence[ObjectiveTasks], phase: Phase
+) -> dict[str, Estimate]:
+    result = state.result(recipe.digest, phase)
+    return estimates(result, objectives) if isinstance(result, ItemScores) else {}
+
+
+def _outcome(state: RunState, number: int, objectives: Sequence[ObjectiveTasks]) -> Outcome:
+    candidate = state.candidates[number]
+    return outcome_of(candidate, state.results[(candidate.id, "search")], objectives)

@@ -1,0 +1,139 @@
+"""What is wrong with tasks, as far as their files tell: before lm-eval is even imported."""
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from evomerge.errors import Problem, ScoringError
+from evomerge.scoring.task_files import FILE_FORMATS, LocalTask, find_tasks, read_task
+
+SUPPORTED_OUTPUT_TYPES = ("generate_until", "multiple_choice", "loglikelihood")
+
+
+def check_benchmarks(
+    names: Iterable[str],
+    *,
+    tasks_path: Path | None,
+    metrics: Mapping[str, str] | None = None,
+    n_items: Mapping[str, int] | None = None,
+) -> list[Problem]:
+    """Everything that is wrong with these tasks and can be seen in their files, cheaply.
+
+    lm-eval is not imported. A task that is not under `tasks_path` may be one that lm-eval brings;
+    it is reported only if its name is close to a local one, and else left to `load_benchmarks`.
+
+    Args:
+        names: tasks.
+        tasks_path: folder of local tasks.
+        metrics: the metric wanted of a task, where it is not the first.
+        n_items: how many items are wanted of a task.
+    """
+    try:
+        found = find_tasks(tasks_path) if tasks_path else {}
+    except ScoringError as error:
+        return [Problem("tasks_path", str(error))]
+    problems = []
+    for name in dict.fromkeys(names):
+        try:
+            _check(name, found, tasks_path, (metrics or {}).get(name), (n_items or {}).get(name))
+        except ScoringError as error:
+            problems.append(Problem(name, str(error)))
+    return problems
+
+
+def _check(
+    name: str,
+    found: Mapping[str, Path],
+    tasks_path: Path | None,
+    metric: str | None,
+    n_items: int | None,
+) -> None:
+    if name not in found:
+        if difflib.get_close_matches(name, list(found), n=1, cutoff=0.75):
+            raise unknown_task(name, found, tasks_path)
+        return
+    task = read_task(found[name])
+    check_output_type(name, str(task.config.get("output_type", "generate_until")))
+    if metric and task.metrics and metric.split(",")[0] not in task.metrics:
+        raise unknown_metric(name, metric, task.metrics)
+    n_documents = count_documents(task)
+    if n_items and n_documents is not None and n_documents < n_items:
+        raise too_few_items(name, n_documents, n_items)
+
+
+def check_output_type(name: str, output_type: str) -> None:
+    """Raise ScoringError unless items of this output type can be scored."""
+    if output_type not in SUPPORTED_OUTPUT_TYPES:
+        raise ScoringError(
+            f"task {name!r} has output_type {output_type!r}, expected one of "
+            f"{', '.join(SUPPORTED_OUTPUT_TYPES)}"
+        )
+
+
+def unknown_metric(name: str, metric: str, known: Iterable[str]) -> ScoringError:
+    """The error for a metric that the task does not compute."""
+    return ScoringError(
+        f"task {name!r} has no metric {metric!r}, expected one of {', '.join(known)}; "
+        "add it to the task's metric_list or name another"
+    )
+
+
+def too_few_items(name: str, n_found: int, n_wanted: int) -> ScoringError:
+    """The error for a task that has fewer items than are to be scored."""
+    return ScoringError(
+        f"task {name!r} has {n_found} items, fewer than the {n_wanted} wanted; "
+        "ask for fewer or add items"
+    )
+
+
+def count_documents(task: LocalTask) -> int | None:
+    """Read the task's data files and count the documents it is scored on.
+
+    Returns:
+        None where that cannot be told from the files alone (no JSON lines, no local files).
+
+    Raises:
+        ScoringError: a file is missing, empty, or a line of it is not a JSON object.
+    """
+    if task.config.get("dataset_path") not in FILE_FORMATS:
+        return None
+    for path in task.data_files:
+        if not path.is_file() and not any(sign in str(path) for sign in ("*", "?", "://", ":/")):
+            raise ScoringError(
+                f"task {task.name!r} reads {path}, which does not exist; "
+                f"data files are looked for beside {task.path}, then in the working directory"
+            )
+    counts = {path: _count_lines(path) for path in task.data_files if path.suffix == ".jsonl"}
+    if not task.document_files or not all(path in counts for path in task.document_files):
+        return None
+    return sum(counts[path] for path in task.document_files)
+
+
+def unknown_task(name: str, known: Iterable[str], tasks_path: Path | None) -> ScoringError:
+    """The error for a task that nobody defines, with the nearest names."""
+    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    where = f"{tasks_path} or lm-eval itself" if tasks_path else "lm-eval (no tasks_path is given)"
+    return ScoringError(f"task {name!r} was not found in {where}{hint}")
+
+
+def _count_lines(path: Path) -> int:
+    n_documents = 0
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                document = json.loads(line)
+            except ValueError as error:
+                raise ScoringError(f"{path}, line {number} is not JSON: {error}") from error
+            if not isinstance(document, dict):
+                raise ScoringError(
+                    f"{path}, line {number} holds a {type(document).__name__}, "
+                    "expected a JSON object"
+                )
+            n_documents += 1
+    if n_documents == 0:
+        raise ScoringError(f"{path} is empty, expected a JSON object on each line")
+    return n_documents

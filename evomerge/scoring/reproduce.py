@@ -1,0 +1,91 @@
+"""The lm-eval command that reproduces a score, and task files it can run from anywhere."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import yaml
+
+from evomerge.errors import ScoringError
+from evomerge.scoring.check import count_documents
+from evomerge.scoring.task_files import find_tasks, read_task
+
+
+def evaluate_command(
+    model_dir: Path,
+    tasks: Sequence[str],
+    *,
+    dtype: str,
+    include_path: Path | None = None,
+    device: str = "cpu",
+    batch_size: int = 1,
+    num_fewshot: int | None = None,
+    items: Mapping[str, Sequence[int]] | None = None,
+) -> list[str]:
+    """The arguments of the `lm_eval` command that gives a model's scores on some tasks.
+
+    Args:
+        model_dir: a model folder.
+        tasks: names of tasks.
+        dtype: what the scores were computed in, such as `float32`.
+        include_path: folder of the tasks that lm-eval does not bring, as `write_portable_tasks`
+            writes it: data files relative to a task's YAML are not found otherwise.
+        device: torch device.
+        batch_size: requests in a batch; in float32 the scores do not depend on it.
+        num_fewshot: solved examples before each question; None leaves it to each task.
+        items: of each task the items to score; by default all.
+
+    Raises:
+        ScoringError: the command would not reproduce the scores of these items.
+    """
+    model_args = {"pretrained": str(model_dir.absolute()), "dtype": dtype}
+    command = ["lm_eval", "run", "--model", "hf", "--model_args", json.dumps(model_args)]
+    command += ["--tasks", ",".join(tasks), "--device", device, "--batch_size", str(batch_size)]
+    if include_path:
+        command += ["--include_path", str(include_path.absolute())]
+    if num_fewshot is not None:
+        command += ["--num_fewshot", str(num_fewshot)]
+    if items is not None:
+        command += ["--samples", _samples(tasks, items, num_fewshot)]
+    return command
+
+
+def write_portable_tasks(
+    names: Sequence[str], *, tasks_path: Path, out_dir: Path
+) -> tuple[Path, ...]:
+    """Write copies of local tasks that lm-eval can run from any working directory.
+
+    Each is one YAML, includes merged in, whose data files are absolute paths. A task that is not
+    under `tasks_path` needs no copy, for lm-eval brings it, and is left out.
+
+    Raises:
+        ScoringError: a task's YAML is refused (see `read_task`), or a data file is missing.
+    """
+    found = find_tasks(tasks_path)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name in dict.fromkeys(names):
+        if name in found:
+            task = read_task(found[name])
+            count_documents(task)
+            written.append(out_dir / f"{name}.yaml")
+            text = yaml.safe_dump(task.config, sort_keys=False, allow_unicode=True)
+            written[-1].write_text(text, encoding="utf-8")
+    return tuple(written)
+
+
+def _samples(
+    tasks: Sequence[str], items: Mapping[str, Sequence[int]], num_fewshot: int | None
+) -> str:
+    """The value of `--samples`: sorted, for lm-eval mislabels items in another order."""
+    if num_fewshot != 0:
+        raise ScoringError(
+            f"some items with num_fewshot {num_fewshot}: lm-eval draws other few-shot examples "
+            "for a subset than for the whole task; give num_fewshot=0 or leave out the items"
+        )
+    if empty := [task for task in tasks if not items.get(task)]:
+        raise ScoringError(
+            f"no items are given for {empty[0]!r}, and lm-eval would score all; "
+            "give at least one for each task"
+        )
+    return json.dumps({task: sorted(set(items[task])) for task in tasks})

@@ -1,0 +1,167 @@
+"""Local lm-eval tasks as plain files: found, read and checked without lm-eval and without code.
+
+A task of lm-eval is a YAML file. A folder of them (with its sub-folders) is a `tasks_path`. Data
+files may be named relative to the YAML that names them; lm-eval itself resolves them against the
+working directory, so they are made absolute here, where the file exists beside the YAML.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from evomerge.errors import ScoringError
+
+TaskConfig = dict[str, object]
+_IGNORED_FOLDERS = {"__pycache__", ".ipynb_checkpoints"}
+FILE_FORMATS = {"json", "csv", "parquet", "arrow", "text"}
+
+
+@dataclass(frozen=True)
+class LocalTask:
+    """A task's YAML with its includes merged in and its data files made absolute."""
+
+    name: str
+    path: Path
+    config: TaskConfig
+
+    @property
+    def data_files(self) -> tuple[Path, ...]:
+        """The files the task reads its documents from."""
+        return tuple(_file_names(_dataset_kwargs(self.config).get("data_files")))
+
+    @property
+    def document_files(self) -> tuple[Path, ...]:
+        """The files that hold the scored documents, where the YAML names them by split."""
+        data_files = _dataset_kwargs(self.config).get("data_files")
+        split = self.config.get("test_split") or self.config.get("validation_split")
+        named = data_files.get(split) if isinstance(data_files, Mapping) else None
+        return tuple(_file_names(named))
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The names in the task's metric list; empty where it relies on lm-eval's defaults."""
+        entries = self.config.get("metric_list") or []
+        names = [entry.get("metric") for entry in entries] if isinstance(entries, list) else []
+        return tuple(name for name in names if isinstance(name, str))
+
+
+def find_tasks(tasks_path: Path) -> dict[str, Path]:
+    """The name of every task under a folder, and the YAML file that defines it.
+
+    Raises:
+        ScoringError: the folder does not exist, or two files define the same task.
+    """
+    if not tasks_path.is_dir():
+        raise ScoringError(f"tasks_path {tasks_path} is not a folder; expected lm-eval YAML files")
+    found: dict[str, Path] = {}
+    for path in sorted(tasks_path.glob("**/*.yaml")):
+        name = None if _IGNORED_FOLDERS & set(path.parts) else _task_name(path)
+        if name is None:
+            continue
+        if name in found:
+            raise ScoringError(
+                f"task {name!r} is defined twice, in {found[name]} and in {path}; rename one"
+            )
+        found[name] = path
+    return found
+
+
+def read_task(path: Path) -> LocalTask:
+    """Read a task's YAML without running anything it names.
+
+    Raises:
+        ScoringError: it cannot be parsed, calls code (`!function`, `class`, `unsafe_code`), or is
+            a group of tasks.
+    """
+    config = _load(path)
+    name = config.get("task")
+    if not isinstance(name, str):
+        raise ScoringError(
+            f"{path} defines no single task (task: {name!r}); name the tasks of a group one by one"
+        )
+    for key in ("class", "unsafe_code"):
+        if config.get(key):
+            raise ScoringError(
+                f"task {name!r} in {path} has {key!r}: tasks that run code are refused"
+            )
+    for key in ("tag", "group", "task_list"):
+        config.pop(key, None)
+    kwargs = dict(_dataset_kwargs(config))
+    if "data_files" in kwargs and config.get("dataset_path") in FILE_FORMATS:
+        kwargs["data_files"] = _resolve(kwargs["data_files"], path.parent)
+        config["dataset_kwargs"] = kwargs
+    return LocalTask(name=name, path=path, config=config)
+
+
+class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+    """A YAML loader that refuses lm-eval's `!function`."""
+
+
+def _refuse_function(_loader: yaml.SafeLoader, node: yaml.Node) -> object:
+    raise ScoringError(
+        f"it names code (!function {node.value}), and tasks that run code are refused; "
+        "write the task with templates alone"
+    )
+
+
+_Loader.add_constructor("!function", _refuse_function)
+
+
+def _task_name(path: Path) -> str | None:
+    """The top-level `task` of a YAML, read without judging the rest of the file."""
+    try:
+        node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except (OSError, ValueError, yaml.YAMLError):
+        # Nobody may want this one; who wants the task of that name is told what is wrong.
+        return path.stem
+    pairs = node.value if isinstance(node, yaml.MappingNode) else []
+    names = [value.value for key, value in pairs if key.value in ("task", "group")]
+    return names[0] if names and isinstance(names[0], str) else None
+
+
+def _load(path: Path, including: tuple[Path, ...] = ()) -> TaskConfig:
+    """A YAML file's values over those of the files it includes, as lm-eval merges them."""
+    if path in including:
+        raise ScoringError(f"{path} includes itself by way of {including[-1]}")
+    try:
+        config = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
+    except ScoringError as error:
+        raise ScoringError(f"{path} cannot be used: {error}") from error
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ScoringError(f"{path} cannot be read as YAML: {error}") from error
+    if not isinstance(config, dict):
+        raise ScoringError(f"{path} holds no task, expected a YAML mapping")
+    includes = config.pop("include", [])
+    merged: TaskConfig = {}
+    for name in includes if isinstance(includes, list) else [includes]:
+        merged |= _load((path.parent / str(name)).resolve(), (*including, path))
+    return merged | config
+
+
+def _dataset_kwargs(config: TaskConfig) -> Mapping[str, object]:
+    kwargs = config.get("dataset_kwargs")
+    return kwargs if isinstance(kwargs, Mapping) else {}
+
+
+def _file_names(data_files: object) -> Iterator[Path]:
+    if isinstance(data_files, str):
+        yield Path(data_files)
+    elif isinstance(data_files, Mapping):
+        for value in data_files.values():
+            yield from _file_names(value)
+    elif isinstance(data_files, list):
+        for value in data_files:
+            yield from _file_names(value)
+
+
+def _resolve(data_files: object, folder: Path) -> object:
+    if isinstance(data_files, Mapping):
+        return {split: _resolve(value, folder) for split, value in data_files.items()}
+    if isinstance(data_files, list):
+        return [_resolve(value, folder) for value in data_files]
+    if isinstance(data_files, str) and not Path(data_files).is_absolute():
+        # lm-eval allows patterns: an absolute one finds the same files from anywhere.
+        return str(folder.resolve() / data_files) if any(folder.glob(data_files)) else data_files
+    return data_files

@@ -1,0 +1,124 @@
+"""The Pareto front of what was evaluated, and its hypervolume; larger is better.
+
+Equal points do not dominate each other: different recipes with the same scores are all answers, and
+all are kept. A candidate enters once, with its first evaluation.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import moocore
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from evomerge.errors import ScoringError, ShapeError
+from evomerge.records import Evaluation
+
+FloatArray = NDArray[np.float64]
+
+
+def as_points(points: ArrayLike) -> FloatArray:
+    """The points as a float64 array `(n, m)`, all finite.
+
+    Raises:
+        ShapeError: they are not a table.
+        ScoringError: a number is NaN or infinite; the message names the row.
+    """
+    array = np.asarray(points, dtype=np.float64)
+    if array.ndim != 2:
+        raise ShapeError(
+            f"points have shape {array.shape}, expected (n_points, n_objectives); "
+            "give every point the same objectives"
+        )
+    broken = ~np.isfinite(array).all(axis=1)
+    if broken.any():
+        row = int(np.argmax(broken))
+        raise ScoringError(
+            f"row {row} of the points is {array[row].tolist()}, expected finite numbers; "
+            "a candidate without finite scores is a failure, not a point"
+        )
+    return array
+
+
+def non_dominated(points: ArrayLike, maximise: bool | Sequence[bool] = True) -> NDArray[np.bool_]:
+    """Which of the points no other point dominates, `(n,)`.
+
+    A point dominates another when it is nowhere worse and somewhere better; so of equal points on
+    the front all are marked.
+
+    Args:
+        points: `(n, m)`, m ≥ 1 objectives.
+        maximise: for all objectives, or one by one.
+
+    Raises:
+        ShapeError, ScoringError: see `as_points`.
+    """
+    array = as_points(points)
+    if len(array) == 0:
+        return np.zeros(0, dtype=np.bool_)
+    mask = moocore.is_nondominated(array, maximise=maximise, keep_weakly=True)
+    return np.asarray(mask, dtype=np.bool_)
+
+
+def hypervolume(points: ArrayLike, reference: Sequence[float]) -> float:
+    """The volume that maximised points dominate above the reference point.
+
+    Args:
+        points: `(n, m)`; points that do not exceed the reference everywhere add nothing.
+        reference: `(m,)`.
+
+    Raises:
+        ShapeError: points and reference differ in their number of objectives.
+        ScoringError: a number is NaN or infinite.
+    """
+    array = as_points(points)
+    if array.shape[1] != len(reference):
+        raise ShapeError(
+            f"points have {array.shape[1]} objectives, the reference point has {len(reference)}; "
+            "give the reference one number for each objective"
+        )
+    if len(array) == 0:
+        return 0.0
+    return float(moocore.hypervolume(array, ref=np.asarray(reference, float), maximise=True))
+
+
+def front(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
+    """The evaluations that no other one dominates, in their order, each candidate once.
+
+    Raises:
+        ShapeError, ScoringError: see `as_points`.
+    """
+    unique: dict[str, Evaluation] = {}
+    for evaluation in evaluations:
+        unique.setdefault(evaluation.candidate.id, evaluation)
+    members = list(unique.values())
+    if not members:
+        return []
+    mask = non_dominated([member.means for member in members])
+    return [member for member, stays in zip(members, mask, strict=True) if stays]
+
+
+class Archive:
+    """The front so far, at a cost for each evaluation that depends on the front alone."""
+
+    def __init__(self) -> None:
+        self._members: list[Evaluation] = []
+
+    @property
+    def front(self) -> tuple[Evaluation, ...]:
+        """The members of the front in the order in which they came."""
+        return tuple(self._members)
+
+    def add(self, evaluation: Evaluation) -> bool:
+        """Take in an evaluation; whether it is on the front now.
+
+        Raises:
+            ShapeError, ScoringError: see `as_points`.
+        """
+        self._members = front([*self._members, evaluation])
+        return any(member is evaluation for member in self._members)
+
+    def hypervolume(self, reference: Sequence[float]) -> float:
+        """The hypervolume of the front above the reference point; zero for an empty front."""
+        if not self._members:
+            return 0.0
+        return hypervolume([member.means for member in self._members], reference)

@@ -1,0 +1,1 @@
+"""Views of a search: terminal, tables, figures, MLflow. Losing one loses nothing."""

@@ -1,0 +1,161 @@
+"""The front as one HTML page that works offline: figures, heat maps, table."""
+
+import json
+from html import escape
+
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+
+from evomerge.records import Comparison, Estimate, Member, Phase
+from evomerge.tracking.figures import coordinates_figure, front_figure
+from evomerge.tracking.geometry import UNKNOWN
+from evomerge.tracking.heatmap import heatmap
+from evomerge.tracking.page_parts import SCRIPT, STYLE
+from evomerge.tracking.table import (
+    BEST,
+    has_test,
+    mean_estimate,
+    ranked,
+    ranked_baselines,
+    scores,
+    text_of,
+)
+
+_POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+)
+
+
+def front_page(comparison: Comparison, title: str) -> str:
+    """A complete HTML page of the front beside the baselines.
+
+    Nothing is loaded from elsewhere, and the page's own content security policy forbids it: plotly
+    is part of the page. A click on a point or on a row shows that member's recipe as a heat map.
+    """
+    phases = _phases(comparison)
+    switch = "".join(
+        f'<button data-phase="{phase}">{phase.capitalize()} items</button>' for phase in phases
+    )
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
+<title>{escape(title)} · evomerge</title>
+<style>{STYLE}</style></head><body><main>
+<header><p class="brand">evomerge</p><h1>{escape(title)}</h1>
+<p class="lead">{_lead(comparison)}</p></header>
+<section><div class="bar"><h2>The front</h2><div class="switch">{switch}</div></div>
+<div id="front"></div></section>
+{_coordinates_section(comparison)}
+<section><h2>Inside one merge <span id="chosen"></span></h2>
+<p class="hint">Layer groups down, experts across. Click a point or a row to choose a merge.</p>
+<div id="heat"></div></section>
+<section><h2>All numbers</h2>
+<p class="hint">Mean ± one standard error. {BEST} has the best mean on the search items.</p>
+<div class="scroll">{_table(comparison, phases)}</div></section>
+</main>
+<script type="application/json" id="data">{_data(comparison, phases)}</script>
+<script>{get_plotlyjs()}</script>
+<script>{SCRIPT}</script>
+</body></html>
+"""
+
+
+def _phases(comparison: Comparison) -> tuple[Phase, ...]:
+    return ("test", "search") if has_test(comparison) else ("search",)
+
+
+def _lead(comparison: Comparison) -> str:
+    counts = (
+        f"{_plural(len(comparison.front), 'merge')} on the front of "
+        f"{escape(' × '.join(comparison.objectives))}, "
+        f"{_plural(len(comparison.dominated), 'dominated merge')}, "
+        f"{_plural(len(comparison.baselines), 'baseline')}; larger is better. "
+        f"<b>Search</b> scores{_items(comparison, 'search')} steered the search and flatter it."
+    )
+    if not has_test(comparison):
+        return counts + " Nothing has been scored on test items yet."
+    return (
+        f"{counts} <b>Test</b> scores{_items(comparison, 'test')} are from items that the search "
+        "never saw. Error bars are one standard error."
+    )
+
+
+def _plural(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def _items(comparison: Comparison, phase: Phase) -> str:
+    """` (120 items an objective)`, or nothing where the members differ."""
+    counts = {
+        estimate.n for member in comparison.members() for estimate in scores(member, phase).values()
+    }
+    return f" ({counts.pop()} items an objective)" if len(counts) == 1 else ""
+
+
+def _coordinates_section(comparison: Comparison) -> str:
+    if len(comparison.objectives) < 3:
+        return ""
+    return """<section><h2>What each merge trades</h2>
+<p class="hint">One line for each model; click the legend to hide or isolate a group.</p>
+<div id="coordinates"></div></section>"""
+
+
+def _data(comparison: Comparison, phases: tuple[Phase, ...]) -> str:
+    many = len(comparison.objectives) > 2
+    members = [*ranked(comparison), *ranked_baselines(comparison)]
+    data = {
+        "front": {phase: _plain(front_figure(comparison, phase)) for phase in phases},
+        "coordinates": {phase: _plain(coordinates_figure(comparison, phase)) for phase in phases}
+        if many
+        else None,
+        "heat": {member.id: _plain(heatmap(member.recipe)) for _, member in members},
+        "names": {member.id: name for name, member in members[::-1]},
+        "first": members[0][1].id if members else None,
+    }
+    # Inside a script element only this sequence could end the data early.
+    return json.dumps(data, allow_nan=False).replace("</", "<\\/").replace("<!--", "<\\u0021--")
+
+
+def _plain(figure: go.Figure) -> object:
+    plain: object = json.loads(figure.to_json())
+    return plain
+
+
+def _table(comparison: Comparison, phases: tuple[Phase, ...]) -> str:
+    names = (*comparison.objectives, "mean")
+    top = "".join(
+        f'<th colspan="{len(names)}" class="{phase}">{phase} items</th>' for phase in phases
+    )
+    head = "".join(f"<th>{escape(name)}</th>" for _ in phases for name in names)
+    front = [
+        _row((f"{BEST} " if rank == 0 else "") + name, member, comparison.objectives, phases)
+        for rank, (name, member) in enumerate(ranked(comparison))
+    ]
+    baselines = [
+        _row(name, member, comparison.objectives, phases, "baseline")
+        for name, member in ranked_baselines(comparison)
+    ]
+    return (
+        f"<table><thead><tr><th></th>{top}</tr><tr><th>model</th>{head}</tr></thead>"
+        f"<tbody>{''.join(front)}</tbody><tbody>{''.join(baselines)}</tbody></table>"
+    )
+
+
+def _row(
+    name: str,
+    member: Member,
+    objectives: tuple[str, ...],
+    phases: tuple[Phase, ...],
+    kind: str = "front",
+) -> str:
+    cells = [f"<td>{escape(name)}</td>"]
+    for phase in phases:
+        estimates = [scores(member, phase).get(name, UNKNOWN) for name in objectives]
+        cells += [_cell(estimate) for estimate in (*estimates, mean_estimate(estimates))]
+    return f'<tr class="{kind}" data-id="{escape(member.id)}">{"".join(cells)}</tr>'
+
+
+def _cell(estimate: Estimate) -> str:
+    mean, _, error = text_of(estimate).partition(" ")
+    return f"<td>{mean} <small>{error}</small></td>"

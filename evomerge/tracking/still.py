@@ -1,0 +1,174 @@
+"""Pictures that do not move: the front for a README, a recipe for MLflow. Needs no display."""
+
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+from evomerge.records import Comparison, Phase, Recipe
+from evomerge.tracking.geometry import Mark, Scene, baseline_positions, scene, staircase, window
+from evomerge.tracking.heatmap import Panel, panels
+from evomerge.tracking.style import (
+    BASELINE,
+    BASELINE_INK,
+    BASELINES,
+    DIVERGING,
+    DOMINATED,
+    FRONT,
+    FRONT_LINE,
+    GRID,
+    INK,
+    MUTED,
+    SEQUENTIAL,
+)
+from evomerge.tracking.table import has_test
+
+_DPI = 160
+_SHADES = {
+    True: LinearSegmentedColormap.from_list("diverging", DIVERGING),
+    False: LinearSegmentedColormap.from_list("sequential", SEQUENTIAL),
+}
+_MARKERS = ("D", "s", "^", "P", "p", "h", "v")
+_OFFSETS = {"left": (-9, "right"), "center": (0, "center"), "right": (9, "left")}
+_HEIGHTS = {"bottom": (-8, "top"), "middle": (0, "center"), "top": (8, "bottom")}
+
+
+def front_png(comparison: Comparison, path: Path, phase: Phase | None = None) -> None:
+    """Write the front as a PNG, on the test items where there are scores of them.
+
+    Two objectives are drawn as one plot with labelled baselines, more as one plot for each pair.
+    A single objective is drawn against itself.
+    """
+    phase = phase or ("test" if has_test(comparison) else "search")
+    objectives = comparison.objectives
+    pairs = list(combinations(objectives, 2)) or [(objectives[0], objectives[0])]
+    n_columns = min(len(pairs), 3)
+    n_rows = -(-len(pairs) // n_columns)
+    size = (9.0, 5.4) if len(pairs) == 1 else (4.3 * n_columns, 3.7 * n_rows + 0.5)
+    figure = Figure(figsize=size, dpi=_DPI, layout="constrained", facecolor="white")
+    axes = figure.subplots(n_rows, n_columns, squeeze=False).flatten()
+    for (x, y), plot in zip(pairs, axes, strict=False):
+        shown = scene(comparison, phase, x, y)
+        _draw(plot, shown, labelled=len(pairs) == 1)
+        plot.set_xlabel(f"{x}  ({phase} items)" if len(pairs) == 1 else x)
+        plot.set_ylabel(f"{y}  ({phase} items)" if len(pairs) == 1 else y)
+    for plot in axes[len(pairs) :]:
+        plot.set_visible(False)
+    handles, names = axes[0].get_legend_handles_labels()
+    figure.legend(
+        handles,
+        names,
+        loc="outside upper left",
+        ncols=min(len(names), 5),
+        frameon=False,
+        labelcolor=INK,
+        fontsize=9,
+    )
+    figure.savefig(path)
+
+
+def heatmap_still(recipe: Recipe) -> Figure:
+    """A recipe as heat maps: layer groups down, experts across, one panel for each parameter."""
+    shown = panels(recipe)
+    widths = [len(panel.columns) for panel in shown] or [1]
+    height = 1.1 + 0.27 * len(recipe.groups)
+    figure = Figure(figsize=(1.6 + 0.85 * sum(widths), height), dpi=_DPI, layout="constrained")
+    axes = figure.subplots(1, len(widths), squeeze=False, width_ratios=widths).flatten()
+    for index, (panel, plot) in enumerate(zip(shown, axes, strict=False)):
+        _draw_panel(plot, panel, with_names=index == 0)
+    return figure
+
+
+def _draw(plot: Axes, shown: Scene, *, labelled: bool) -> None:
+    _prepare(plot, shown)
+    if shown.dominated:
+        xs, ys = _xy(shown.dominated)
+        plot.scatter(xs, ys, s=20, color=DOMINATED, alpha=0.4, lw=0, label="dominated")
+    corners = np.array(staircase([(mark.x, mark.y) for mark in shown.front])).reshape(-1, 2)
+    plot.plot(*corners.T, color=FRONT_LINE, lw=1.2, ls=":", zorder=1)
+    _draw_baselines(plot, shown, labelled=labelled)
+    _bars(plot, shown.front, FRONT)
+    _dots(plot, shown.front, "front", FRONT, size=70 if labelled else 34)
+
+
+def _prepare(plot: Axes, shown: Scene) -> None:
+    view = window(shown, (1, 1))
+    plot.set_xlim(*view.x)
+    plot.set_ylim(*view.y)
+    plot.grid(color=GRID, lw=0.8)
+    plot.set_axisbelow(True)
+    plot.tick_params(colors=MUTED, labelsize=9, length=0)
+    plot.xaxis.label.set_color(INK)
+    plot.yaxis.label.set_color(INK)
+    for side, spine in plot.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(GRID)
+
+
+def _draw_baselines(plot: Axes, shown: Scene, *, labelled: bool) -> None:
+    if not labelled:
+        for index, mark in enumerate(shown.baselines):
+            color = BASELINES[index % len(BASELINES)]
+            _dots(plot, (mark,), mark.name, color, size=34, marker=_MARKERS[index % len(_MARKERS)])
+        return
+    _bars(plot, shown.baselines, BASELINE)
+    _dots(plot, shown.baselines, "baselines", BASELINE, size=56, marker="D")
+    positions = baseline_positions(shown, window(shown, (820.0, 430.0)))
+    for mark, position in zip(shown.baselines, positions, strict=True):
+        _label(plot, mark, position)
+
+
+def _label(plot: Axes, mark: Mark, position: str) -> None:
+    vertical, horizontal = position.split()
+    across, ha = _OFFSETS[horizontal]
+    up, va = _HEIGHTS[vertical]
+    plot.annotate(
+        mark.name,
+        (mark.x, mark.y),
+        xytext=(across, up),
+        textcoords="offset points",
+        ha=ha,
+        va=va,
+        fontsize=9.5,
+        color=BASELINE_INK,
+        zorder=5,
+    )
+
+
+def _bars(plot: Axes, marks: tuple[Mark, ...], color: str) -> None:
+    xs, ys = _xy(marks)
+    x_errors, y_errors = [mark.x_se for mark in marks], [mark.y_se for mark in marks]
+    plot.errorbar(xs, ys, y_errors, x_errors, fmt="none", ecolor=color, elinewidth=0.9, zorder=2)
+
+
+def _dots(
+    plot: Axes, marks: tuple[Mark, ...], label: str, color: str, *, size: float, marker: str = "o"
+) -> None:
+    xs, ys = _xy(marks)
+    plot.scatter(
+        xs, ys, s=size, color=color, marker=marker, edgecolor="white", lw=0.9, label=label, zorder=4
+    )
+
+
+def _xy(marks: tuple[Mark, ...]) -> tuple[list[float], list[float]]:
+    return [mark.x for mark in marks], [mark.y for mark in marks]
+
+
+def _draw_panel(plot: Axes, panel: Panel, *, with_names: bool) -> None:
+    low = -panel.largest if panel.signed else 0.0
+    values = np.array(panel.values, dtype=float)
+    plot.imshow(values, cmap=_SHADES[panel.signed], vmin=low, vmax=panel.largest, aspect="auto")
+    plot.set_title(panel.parameter, fontsize=10, color=INK)
+    plot.set_xticks(range(len(panel.columns)), panel.columns, fontsize=8)
+    plot.set_yticks(range(len(panel.rows)), panel.rows if with_names else [], fontsize=8)
+    plot.tick_params(length=0, colors=INK)
+    for side in plot.spines.values():
+        side.set_visible(False)
+    dark = np.abs(values) > 0.55 * panel.largest
+    for row, column in np.argwhere(np.isfinite(values)):
+        color = "white" if dark[row, column] else INK
+        text = f"{values[row, column]:.2f}"
+        plot.text(column, row, text, ha="center", va="center", fontsize=7, color=color)

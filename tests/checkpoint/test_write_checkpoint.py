@@ -1,0 +1,123 @@
+"""Writing a model folder: exact, complete or absent, and loadable by Hugging Face."""
+
+import json
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from evomerge.checkpoint.reader import open_checkpoint
+from evomerge.checkpoint.writer import write_checkpoint
+from evomerge.errors import ModelError, NonFiniteError, ShapeError, UsageError
+
+
+@pytest.fixture
+def base(save):
+    folder = save("base")
+    (folder / "generation_config.json").write_text('{"do_sample": false}')
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    (folder / "modeling_custom.py").write_text("raise SystemExit")
+    (folder / "README.md").write_text("the base's own card")
+    return open_checkpoint(folder)
+
+
+def assert_holds(folder, expected):
+    written = open_checkpoint(folder)
+    assert set(written.infos()) == set(expected)
+    for name, tensor in expected.items():
+        assert written.read(name).dtype == tensor.dtype
+        assert torch.equal(written.read(name), tensor)
+
+
+def test_tensors_are_written_exactly(base, tensors, tmp_path):
+    write_checkpoint(tensors(1), tmp_path / "new" / "merged", like=base)
+    assert_holds(tmp_path / "new" / "merged", tensors(1))
+    with safe_open(tmp_path / "new" / "merged" / "model.safetensors", framework="pt") as file:
+        assert file.metadata() == {"format": "pt"}
+
+
+def test_the_base_itself_can_be_written_from_its_views(base, tensors, tmp_path):
+    pairs = ((name, base.read(name)) for name in base.infos())
+    write_checkpoint(pairs, tmp_path / "copy", like=base)
+    assert_holds(tmp_path / "copy", tensors(0))
+
+
+def test_config_tokenizer_and_template_come_from_the_base_and_code_does_not(
+    base, tensors, tmp_path
+):
+    write_checkpoint(tensors(1), tmp_path / "merged", like=base)
+    assert {file.name for file in (tmp_path / "merged").iterdir()} == {
+        "config.json",
+        "generation_config.json",
+        "tokenizer.json",
+        "chat_template.jinja",
+        "model.safetensors",
+    }
+    copied, original = (folder / "config.json" for folder in (tmp_path / "merged", base.path))
+    assert copied.read_bytes() == original.read_bytes()
+
+
+def test_large_models_are_split_and_indexed(base, tensors, tmp_path):
+    write_checkpoint(
+        dict(reversed(tensors(1).items())), tmp_path / "merged", like=base, shard_bytes=900
+    )
+    assert_holds(tmp_path / "merged", tensors(1))
+    index = json.loads((tmp_path / "merged" / "model.safetensors.index.json").read_text())
+    assert set(index["weight_map"]) == set(tensors(1))
+    sizes = [file.stat().st_size for file in (tmp_path / "merged").glob("*.safetensors")]
+    assert len(sizes) > 2
+    assert max(sizes) < 900 + 2000  # and the header
+
+
+def test_an_empty_folder_is_filled(base, tensors, tmp_path):
+    (tmp_path / "merged").mkdir()
+    write_checkpoint(tensors(1), tmp_path / "merged", like=base)
+    assert_holds(tmp_path / "merged", tensors(1))
+
+
+def test_a_folder_with_something_in_it_is_refused(base, tensors):
+    with pytest.raises(UsageError, match="base exists and is not an empty folder"):
+        write_checkpoint(tensors(1), base.path, like=base)
+
+
+def changed(tensors, **changes):
+    return [*(tensors(1) | changes).items()]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "error", "message"),
+    [
+        (lambda t: changed(t)[:-1], ModelError, "1 of the base's 21 tensors were not given"),
+        (lambda t: [*changed(t), ("x", torch.ones(1))], ModelError, "'x' was given and is unknown"),
+        (lambda t: [*changed(t), changed(t)[0]], ModelError, "was given twice"),
+        (
+            lambda t: [(name, x.float()) for name, x in changed(t)],
+            ModelError,
+            "has dtype torch.float32, expected torch.bfloat16",
+        ),
+        (lambda t: [(n, x[:1]) for n, x in changed(t)], ShapeError, r"has shape \(1, 8\)"),
+        (
+            lambda t: changed(t, **{"model.norm.weight": torch.full((8,), torch.nan).bfloat16()}),
+            NonFiniteError,
+            "tensor 'model.norm.weight' has entries that are NaN",
+        ),
+    ],
+)
+def test_what_is_not_a_merge_of_the_base_is_refused_and_leaves_nothing(
+    base, tensors, tmp_path, pairs, error, message
+):
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(error, match=message):
+        write_checkpoint(iter(pairs(tensors)), tmp_path / "merged", like=base)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_an_interrupted_write_leaves_nothing(base, tensors, tmp_path):
+    def interrupted():
+        yield next(iter(tensors(1).items()))
+        raise KeyboardInterrupt
+
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(KeyboardInterrupt):
+        write_checkpoint(interrupted(), tmp_path / "merged", like=base)
+    assert sorted(tmp_path.iterdir()) == before

@@ -1,0 +1,28 @@
+"""What every room's tests share: one thread, no network, and a tiny zoo of real models."""
+
+import os
+
+# Before any library reads them.
+os.environ.update(
+    OMP_NUM_THREADS="1",
+    MKL_NUM_THREADS="1",
+    TOKENIZERS_PARALLELISM="false",
+    HF_HUB_OFFLINE="1",
+    HF_DATASETS_OFFLINE="1",
+    HF_HUB_DISABLE_PROGRESS_BARS="1",
+)
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.tiny import TinyZoo
+
+
+@pytest.fixture(scope="session")
+def tiny_zoo(tmp_path_factory: pytest.TempPathFactory) -> "TinyZoo":
+    """A base, two experts and four tasks, for reading only."""
+    from tests.tiny import write_zoo  # costs seconds: transformers
+
+    return write_zoo(tmp_path_factory.mktemp("tiny_zoo"))

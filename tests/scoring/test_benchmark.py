@@ -1,0 +1,214 @@
+"""Loading benchmarks, and what is said of those that cannot be loaded or used."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from evomerge.errors import ScoringError
+from evomerge.scoring.benchmark import load_benchmarks
+from evomerge.scoring.check import check_benchmarks
+from evomerge.scoring.task_files import read_task
+from tests.tiny import TinyZoo
+
+
+@pytest.fixture
+def tasks(tiny_zoo: TinyZoo, tmp_path: Path) -> Path:
+    """A copy of the tasks to spoil."""
+    return Path(shutil.copytree(tiny_zoo.tasks_path, tmp_path / "tasks"))
+
+
+def replace(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+def test_benchmarks_load_whatever_the_working_directory(
+    tiny_zoo: TinyZoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    benchmarks = load_benchmarks(tiny_zoo.test_tasks, tasks_path=tiny_zoo.tasks_path, num_fewshot=1)
+    words, choice = (benchmarks[name] for name in tiny_zoo.test_tasks)
+    assert (words.n_items, words.metric, words.filter) == (60, "exact_match", "none")
+    assert (choice.n_items, choice.metric, choice.output_type) == (60, "acc", "multiple_choice")
+    assert words.higher_is_better
+    assert words.num_fewshot == choice.num_fewshot == 1
+    assert [len(requests) for requests in choice.requests] == [4] * 60
+
+
+def test_scoring_copies_leaves_the_requests_untouched(tiny_zoo: TinyZoo) -> None:
+    benchmark = load_benchmarks(["words_test"], tasks_path=tiny_zoo.tasks_path)["words_test"]
+    target = str(benchmark.documents[3]["target"])
+    assert [benchmark.value(3, [target]) for _ in range(2)] == [1.0, 1.0]
+    assert benchmark.value(3, [target + "?"]) == 0.0
+    assert benchmark.requests[3][0].resps == []
+
+
+def test_a_metric_can_be_chosen_with_its_filter(tiny_zoo: TinyZoo) -> None:
+    benchmarks = load_benchmarks(
+        ["choice_test"], tasks_path=tiny_zoo.tasks_path, metrics={"choice_test": "acc_norm,none"}
+    )
+    assert benchmarks["choice_test"].metric == "acc_norm"
+
+
+def test_a_task_may_include_another_file(tasks: Path) -> None:
+    (tasks / "shared").mkdir()
+    text = (tasks / "words_test.yaml").read_text()
+    (tasks / "shared" / "base_yaml").write_text(text)
+    (tasks / "words_test.yaml").write_text(
+        "include: shared/base_yaml\nnum_fewshot: 3\ntask: mine\n"
+    )
+    benchmarks = load_benchmarks(["mine"], tasks_path=tasks)
+    assert benchmarks["mine"].num_fewshot == 3
+
+
+BROKEN = {
+    "an unknown task": (
+        "word_test", None, r"task 'word_test' was not found.*did you mean words_test"),
+    "a missing data file": (
+        "words_test", lambda t: (t / "words_test.jsonl").unlink(),
+        r"reads words_test\.jsonl, which does not exist.*looked for beside"),
+    "a malformed line": (
+        "words_test", lambda t: replace(t / "words_test.jsonl", '"}\n', '"\n'),
+        r"words_test\.jsonl, line 1 is not JSON"),
+    "a line that is no object": (
+        "words_test", lambda t: (t / "words_test.jsonl").write_text('{"a": 1}\n\n[1]\n'),
+        r"words_test\.jsonl, line 3 holds a list, expected a JSON object"),
+    "an empty file": (
+        "words_test", lambda t: (t / "words_test.jsonl").write_text("\n"),
+        r"words_test\.jsonl is empty"),
+    "YAML that cannot be parsed": (
+        "words_test", lambda t: (t / "words_test.yaml").write_text("task: [1"),
+        r"(?s)words_test\.yaml cannot be read as YAML.*line 1"),
+    "YAML that is no mapping": (
+        "words_test", lambda t: (t / "words_test.yaml").write_text("{"),
+        r"cannot be read as YAML"),
+    "a function": (
+        "words_test",
+        lambda t: replace(t / "words_test.yaml", '"{{prompt}}"', "!function evil.prompt"),
+        r"words_test\.yaml cannot be used: it names code \(!function evil\.prompt\)"),
+    "a class": (
+        "words_test", lambda t: replace(t / "words_test.yaml", "task:", "class: Evil\ntask:"),
+        r"has 'class': tasks that run code are refused"),
+    "unsafe code": (
+        "words_test", lambda t: replace(t / "words_test.yaml", "task:", "unsafe_code: true\ntask:"),
+        r"has 'unsafe_code'"),
+    "a group": (
+        "all", lambda t: (t / "all.yaml").write_text("group: all\ntask: [words_test]\n"),
+        r"no single task.*one by one"),
+    "a task defined twice": (
+        "words_test", lambda t: shutil.copy(t / "words_test.yaml", t / "again.yaml"),
+        r"'words_test' is defined twice.*rename one"),
+    "an output type": (
+        "words_test", lambda t: replace(
+            t / "words_test.yaml", "output_type: generate_until",
+            "output_type: loglikelihood_rolling"),
+        r"output_type 'loglikelihood_rolling', expected one of generate_until"),
+    "a file that includes itself": (
+        "words_test", lambda t: replace(
+            t / "words_test.yaml", "task:", "include: words_test.yaml\ntask:"),
+        r"includes itself"),
+    "a folder that does not exist": (
+        "words_test", shutil.rmtree, r"tasks_path .* is not a folder"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_loading_and_checking_name_what_is_wrong(
+    tasks: Path, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # lm-eval's own tasks take ten seconds to index.
+    monkeypatch.setattr("evomerge.scoring.benchmark.bundled_tasks", dict)
+    name, spoil, message = BROKEN[case]
+    if spoil:
+        spoil(tasks)
+    with pytest.raises(ScoringError, match=message):
+        load_benchmarks([name], tasks_path=tasks)
+    (problem,) = check_benchmarks([name], tasks_path=tasks)
+    assert pytest.raises(ScoringError, match=message).matches(ScoringError(problem.message))
+
+
+def test_checking_finds_nothing_wrong_with_good_tasks(tiny_zoo: TinyZoo) -> None:
+    names = [*tiny_zoo.search_tasks, *tiny_zoo.test_tasks]
+    n_items = dict.fromkeys(names, 40)
+    assert check_benchmarks(names, tasks_path=tiny_zoo.tasks_path, n_items=n_items) == []
+
+
+def test_checking_lists_all_problems_at_once(tasks: Path) -> None:
+    (tasks / "words_test.jsonl").unlink()
+    problems = check_benchmarks(
+        ["words_test", "choice_test", "words_search"],
+        tasks_path=tasks,
+        metrics={"choice_test": "accuracy"},
+        n_items={"words_search": 41},
+    )
+    assert [problem.where for problem in problems] == ["words_test", "choice_test", "words_search"]
+    assert "no metric 'accuracy', expected one of acc, acc_norm" in problems[1].message
+    assert "has 40 items, fewer than the 41 wanted" in problems[2].message
+
+
+def test_checking_imports_neither_lm_eval_nor_torch() -> None:
+    code = (
+        "import sys, evomerge.scoring.check, evomerge.scoring.subset\n"
+        "sys.exit(bool({'lm_eval', 'torch', 'datasets'} & set(sys.modules)))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        ("f1", r"metric 'f1' of task 'choice_test' is not the mean of its items"),
+        ("acc,strict", r"no metric 'acc,strict', expected one of f1,none, acc,none"),
+        (
+            "exact_match",
+            r"no metric 'exact_match', expected one of f1,none, acc,none",
+        ),
+    ],
+)
+def test_a_metric_without_a_value_for_each_item_is_refused(
+    tasks: Path, metric: str, message: str
+) -> None:
+    replace(tasks / "choice_test.yaml", "metric_list:", "metric_list:\n  - metric: f1")
+    with pytest.raises(ScoringError, match=message):
+        load_benchmarks(["choice_test"], tasks_path=tasks, metrics={"choice_test": metric})
+
+
+def test_a_metric_that_lm_eval_would_look_for_on_a_hub_is_refused(tasks: Path) -> None:
+    replace(tasks / "words_test.yaml", "metric: exact_match", "metric: someone/evil")
+    with pytest.raises(ScoringError, match=r"metric 'someone/evil', which lm-eval does not bring"):
+        load_benchmarks(["words_test"], tasks_path=tasks)
+
+
+def test_a_task_that_fixes_no_examples_cannot_be_given_some(tasks: Path) -> None:
+    replace(tasks / "words_test.yaml", "task:", "num_fewshot: 0\ntask:")
+    assert load_benchmarks(["words_test"], tasks_path=tasks)["words_test"].num_fewshot == 0
+    with pytest.raises(ScoringError, match=r"fixes num_fewshot: 0.*but 2 are asked for"):
+        load_benchmarks(["words_test"], tasks_path=tasks, num_fewshot=2)
+
+
+def test_more_examples_than_there_are_is_an_error(tasks: Path) -> None:
+    with pytest.raises(ScoringError, match=r"cannot build the prompts of task 'words_test'"):
+        load_benchmarks(["words_test"], tasks_path=tasks, num_fewshot=11)
+
+
+def test_a_template_that_names_a_missing_field_is_an_error(tasks: Path) -> None:
+    replace(tasks / "words_test.yaml", "{{prompt}}", "{{question}}")
+    with pytest.raises(ScoringError, match=r"cannot load task 'words_test'.*'question'"):
+        load_benchmarks(["words_test"], tasks_path=tasks)
+
+
+def test_data_that_is_on_a_hub_and_not_here_is_an_error(tasks: Path) -> None:
+    replace(tasks / "words_test.yaml", "dataset_path: json", "dataset_path: someone/something")
+    with pytest.raises(ScoringError, match=r"cannot load task 'words_test'.*while online"):
+        load_benchmarks(["words_test"], tasks_path=tasks)
+
+
+def test_data_files_are_looked_for_beside_the_yaml_first(tiny_zoo: TinyZoo) -> None:
+    task = read_task(tiny_zoo.tasks_path / "words_test.yaml")
+    assert task.data_files[0] == (tiny_zoo.tasks_path / "words_test.jsonl").resolve()
+    assert json.loads(task.data_files[0].read_text().splitlines()[0])["prompt"]

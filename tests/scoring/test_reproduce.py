@@ -1,0 +1,89 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from evomerge.errors import ScoringError
+from evomerge.scoring.benchmark import load_benchmarks
+from evomerge.scoring.reproduce import evaluate_command, write_portable_tasks
+from evomerge.scoring.resident import ResidentModel
+from evomerge.scoring.scorer import Scorer
+from evomerge.scoring.task_files import read_task
+from tests.tiny import TinyZoo
+
+
+def run(command: list[str], cwd: Path) -> dict[str, list[dict[str, float]]]:
+    """Run an lm_eval command; the rows of every task by its items' numbers."""
+    arguments = [sys.executable, "-m", *command]
+    arguments += ["--output_path", str(cwd / "out"), "--log_samples"]
+    subprocess.run(arguments, cwd=cwd, check=True, capture_output=True, env=dict(os.environ))
+    rows = {}
+    for path in (cwd / "out").rglob("samples_*.jsonl"):
+        task = path.name.removeprefix("samples_").rsplit("_", 1)[0]
+        lines = path.read_text().splitlines()
+        rows[task] = sorted(map(json.loads, lines), key=lambda row: row["doc_id"])
+    return rows
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("subset", [False, True])
+def test_the_command_reproduces_every_score_from_an_unrelated_folder(
+    tiny_zoo: TinyZoo, tmp_path: Path, subset: bool
+) -> None:
+    model, tasks = tiny_zoo.experts["red"], ("words_test", "choice_test")
+    benchmarks = load_benchmarks(tasks, tasks_path=tiny_zoo.tasks_path)
+    scorer = Scorer(ResidentModel.from_folder(model, dtype=torch.float32), benchmarks)
+    items = {
+        task: (3, 7, 11, 30) if subset else tuple(range(benchmarks[task].n_items)) for task in tasks
+    }
+    write_portable_tasks(tasks, tasks_path=tiny_zoo.tasks_path, out_dir=tmp_path / "tasks, ours")
+
+    command = evaluate_command(
+        model,
+        tasks,
+        dtype="float32",
+        include_path=tmp_path / "tasks, ours",
+        batch_size=16,
+        num_fewshot=0 if subset else None,
+        items=items if subset else None,
+    )
+    (tmp_path / "elsewhere").mkdir()
+    rows = run(command, tmp_path / "elsewhere")
+
+    for task in tasks:
+        scores = scorer.score(task, items[task])
+        assert [row["doc_id"] for row in rows[task]] == list(scores.items)
+        assert [row[benchmarks[task].metric] for row in rows[task]] == list(scores.values)
+
+
+def test_a_model_folder_with_a_comma_in_its_name_stays_one_argument(tmp_path: Path) -> None:
+    command = evaluate_command(tmp_path / "a, b=c", ["t"], dtype="float32", num_fewshot=2)
+    value = command[command.index("--model_args") + 1]
+    assert json.loads(value) == {"pretrained": str(tmp_path / "a, b=c"), "dtype": "float32"}
+    assert command[-2:] == ["--num_fewshot", "2"]
+
+
+def test_a_subset_with_few_shot_examples_has_no_command(tmp_path: Path) -> None:
+    with pytest.raises(ScoringError, match=r"num_fewshot 2.*other few-shot examples.*leave out"):
+        evaluate_command(tmp_path, ["t"], dtype="float32", num_fewshot=2, items={"t": [1]})
+
+
+def test_a_subset_without_items_has_no_command(tmp_path: Path) -> None:
+    with pytest.raises(ScoringError, match=r"no items are given for 'u'.*score all"):
+        evaluate_command(
+            tmp_path, ["t", "u"], dtype="float32", num_fewshot=0, items={"t": [1], "u": []}
+        )
+
+
+def test_a_portable_task_is_the_task_with_absolute_data_files(
+    tiny_zoo: TinyZoo, tmp_path: Path
+) -> None:
+    names = ["words_test", "a_task_of_lm_eval"]
+    (path,) = write_portable_tasks(names, tasks_path=tiny_zoo.tasks_path, out_dir=tmp_path)
+    original = read_task(tiny_zoo.tasks_path / "words_test.yaml")
+    assert read_task(path).config == original.config
+    assert all(file.is_absolute() and file.is_file() for file in read_task(path).data_files)
