@@ -6,7 +6,6 @@ import io
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import datasets
@@ -24,7 +23,7 @@ from evomerge.scoring.check import (
     unknown_metric,
     unknown_task,
 )
-from evomerge.scoring.task_files import LocalTask, find_tasks, read_task
+from evomerge.scoring.task_files import LocalTask, bundled_tasks, find_tasks, read_task
 
 FEWSHOT_SEED = 1234
 """lm-eval's own default: the few-shot examples are the ones that `simple_evaluate` draws."""
@@ -145,13 +144,6 @@ def load_benchmarks(
         _set_fewshot(name, task, num_fewshot, seed)
         benchmarks[name] = _compile(name, task, wanted.get(name))
     return benchmarks
-
-
-@cache
-def bundled_tasks() -> dict[str, Path]:
-    """The YAML files of the tasks and groups that lm-eval brings; seconds to index."""
-    index = TaskManager().task_index
-    return {name: Path(entry.yaml_path) for name, entry in index.items() if entry.yaml_path}
 
 
 def _fresh(request: Instance) -> Instance:

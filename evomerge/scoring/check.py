@@ -6,7 +6,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from evomerge.errors import Problem, ScoringError
-from evomerge.scoring.task_files import FILE_FORMATS, LocalTask, find_tasks, read_task
+from evomerge.scoring.task_files import (
+    FILE_FORMATS,
+    LocalTask,
+    bundled_tasks,
+    find_tasks,
+    read_task,
+)
 
 SUPPORTED_OUTPUT_TYPES = ("generate_until", "multiple_choice", "loglikelihood")
 
@@ -20,8 +26,8 @@ def check_benchmarks(
 ) -> list[Problem]:
     """Everything that is wrong with these tasks and can be seen in their files, cheaply.
 
-    lm-eval is not imported. A task that is not under `tasks_path` may be one that lm-eval brings;
-    it is reported only if its name is close to a local one, and else left to `load_benchmarks`.
+    lm-eval is not imported. Of a task that lm-eval brings, whose data may be on a hub, only the
+    YAML is checked.
 
     Args:
         names: tasks.
@@ -44,15 +50,15 @@ def check_benchmarks(
 
 def _check(
     name: str,
-    found: Mapping[str, Path],
+    found: dict[str, Path],
     tasks_path: Path | None,
     metric: str | None,
     n_items: int | None,
 ) -> None:
     if name not in found:
-        if difflib.get_close_matches(name, list(found), n=1, cutoff=0.75):
-            raise unknown_task(name, found, tasks_path)
-        return
+        found = bundled_tasks() | found
+    if name not in found:
+        raise unknown_task(name, found, tasks_path)
     task = read_task(found[name])
     check_output_type(name, str(task.config.get("output_type", "generate_until")))
     if metric and task.metrics and metric.split(",")[0] not in task.metrics:

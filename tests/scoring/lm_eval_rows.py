@@ -16,7 +16,7 @@ def rows_of_lm_eval(
     tasks: Sequence[str],
     tasks_path: Path,
     *,
-    num_fewshot: int = 0,
+    num_fewshot: int | None = None,
     batch_size: int = 7,
 ) -> Mapping[str, list[dict[str, float]]]:
     """The logged samples of one evaluation of whole tasks, by item."""

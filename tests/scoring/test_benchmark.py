@@ -118,11 +118,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_loading_and_checking_name_what_is_wrong(
-    tasks: Path, case: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # lm-eval's own tasks take ten seconds to index.
-    monkeypatch.setattr("evomerge.scoring.benchmark.bundled_tasks", dict)
+def test_loading_and_checking_name_what_is_wrong(tasks: Path, case: str) -> None:
     name, spoil, message = BROKEN[case]
     if spoil:
         spoil(tasks)
@@ -153,10 +149,21 @@ def test_checking_lists_all_problems_at_once(tasks: Path) -> None:
 
 def test_checking_imports_neither_lm_eval_nor_torch() -> None:
     code = (
-        "import sys, evomerge.scoring.check, evomerge.scoring.subset\n"
+        "import sys, evomerge.scoring.subset\n"
+        "from evomerge.scoring.check import check_benchmarks\n"
+        "assert len(check_benchmarks(['no_such_task'], tasks_path=None)) == 1\n"
         "sys.exit(bool({'lm_eval', 'torch', 'datasets'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_task_that_lm_eval_brings_is_known_and_read() -> None:
+    assert check_benchmarks(["piqa"], tasks_path=None) == []
+    (problem,) = check_benchmarks(["pica"], tasks_path=None)
+    assert "not found in lm-eval (no tasks_path is given); did you mean" in problem.message
+    assert "piqa" in problem.message
+    (problem,) = check_benchmarks(["hellaswag"], tasks_path=None)
+    assert "names code (!function utils.process_docs)" in problem.message
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """How long scoring takes beside lm-eval's `simple_evaluate` and beside the bare forward passes.
 
-    python experiments/benchmarks/evaluate/run.py MODEL TASKS_PATH TASK... [--json]
+    python experiments/benchmarks/evaluate/run.py [--json]
 
 All on the same model in memory, one thread, float32. `simple_evaluate` gets the same items as
 `samples` and its report of the environment, which takes a second, is patched out. The best of a
@@ -34,16 +34,17 @@ from evomerge.scoring.resident import ResidentModel
 from evomerge.scoring.scorer import Scorer
 from evomerge.scoring.subset import choose_items
 
+ZOO = Path(__file__).parents[2] / "zoo"
 SIZES = (20, 120, 500)
 BATCH_SIZE = 32
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", type=Path)
-    parser.add_argument("tasks_path", type=Path)
-    parser.add_argument("tasks", nargs="+")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("tasks", nargs="*", default=["math_de_test", "german_test"])
+    parser.add_argument("--model", type=Path, default=ZOO / "models" / "base")
+    parser.add_argument("--tasks-path", type=Path, default=ZOO / "tasks")
+    parser.add_argument("--rounds", type=int, default=2, help="of lm-eval; thrice as many of ours")
     parser.add_argument("--json", action="store_true", help="print one JSON object last")
     options = parser.parse_args()
     torch.set_num_threads(1)
