@@ -1,12 +1,12 @@
 """Merging a base and its experts: prepared once, then one streaming pass for each recipe.
 
-Memory: beside the model that is written to, a merge holds at most 64 MiB and one tensor: chunks of
-at most `_CHUNK_BYTES` in all, and a cache of at most `_CACHE_BYTES` that spares small models the
-same work at every candidate.
+Memory: beside the model that is written to, a merge holds at most 64 MiB and one tensor: a cache of
+at most `_CACHE_BYTES`, which spares small models the same work at every candidate, and the chunks
+of `pipeline`.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 
 import torch
@@ -14,14 +14,12 @@ from torch import Tensor
 
 from evomerge.errors import ModelError, NonFiniteError, ShapeError
 from evomerge.merge.groups import assign
+from evomerge.merge.pipeline import combined, n_entries_of_chunk, row_spans
 from evomerge.merge.plans import GroupPlan, plan_recipe
 from evomerge.merge.vectors import Cache, ExpertVector
 from evomerge.records import Recipe, TensorInfo, TensorSource
 
 _CACHE_BYTES = 32 << 20
-_CHUNK_BYTES = 24 << 20
-_LARGEST_CHUNK = 1 << 18
-"""Entries of a chunk: 1 MiB in float32, so that the work of a chunk stays in the processor."""
 
 
 class PreparedMerge:
@@ -68,10 +66,10 @@ class PreparedMerge:
         """
         _check_targets(into, self._infos)
         self._refuse_aliases(into)
-        tensors = self.merged(recipe)
+        plans = self._plan(recipe)
         with torch.no_grad():
-            for name, tensor in tensors:
-                into[name].copy_(tensor)
+            for name, plan in plans.items():
+                self._write(self._infos[name], plan, recipe.seed, out=into[name])
 
     def merged(self, recipe: Recipe) -> Iterator[tuple[str, Tensor]]:
         """The merge as a stream of named tensors, in the base's order, shapes and dtypes.
@@ -82,12 +80,19 @@ class PreparedMerge:
             UsageError: at once, the recipe does not fit the base or the experts.
             NonFiniteError: while streaming, a tensor has entries that are NaN or infinite.
         """
-        plans = plan_recipe(recipe, tuple(self._experts))
-        owners = self._assign(tuple(recipe.groups))
+        plans = self._plan(recipe)
         return (
-            (name, self._merge(info, plans[owners[name]], recipe.seed))
-            for name, info in self._infos.items()
+            (name, self._merge(self._infos[name], plan, recipe.seed))
+            for name, plan in plans.items()
         )
+
+    def _plan(self, recipe: Recipe) -> dict[str, GroupPlan]:
+        """The plan of every tensor, the recipe being checked."""
+        plans = plan_recipe(recipe, tuple(self._experts))
+        group_names = tuple(recipe.groups)
+        if self._assigned[0] != group_names:
+            self._assigned = (group_names, assign(self._infos, group_names))
+        return {name: plans[group] for name, group in self._assigned[1].items()}
 
     def _refuse_aliases(self, into: Mapping[str, Tensor]) -> None:
         for name, info in self._infos.items():
@@ -97,33 +102,43 @@ class PreparedMerge:
                     "merging into it would change the base; clone the live model's tensors"
                 )
 
-    def _assign(self, group_names: tuple[str, ...]) -> dict[str, str]:
-        if self._assigned[0] != group_names:
-            self._assigned = (group_names, assign(self._infos, group_names))
-        return self._assigned[1]
-
-    def _merge(self, info: TensorInfo, plan: GroupPlan, seed: int) -> Tensor:
-        idle = not plan.experts or 0 in info.shape
-        if idle or not info.dtype.is_floating_point:
+    def _copied(self, info: TensorInfo, plan: GroupPlan) -> Tensor | None:
+        """The stored tensor that the merge is, where it is one, and needs no rounding."""
+        if not plan.experts or 0 in info.shape or not info.dtype.is_floating_point:
             return self._base.read(info.name)
         alone = plan.copied_expert
         if alone is not None and self._experts[alone].infos()[info.name].dtype == info.dtype:
             return self._experts[alone].read(info.name)
+        return None
+
+    @torch.no_grad()
+    def _merge(self, info: TensorInfo, plan: GroupPlan, seed: int) -> Tensor:
+        copied = self._copied(info, plan)
+        if copied is not None:
+            return copied
         merged = torch.empty(info.shape, dtype=info.dtype)
-        with torch.no_grad():
-            for span, values in self._chunks(info, plan, seed):
-                chunk = merged.view(-1)[span]
-                chunk.copy_(values)
-                low, high = chunk.aminmax()  # either is NaN where any entry is
-                if not (low.isfinite() and high.isfinite()):
-                    raise NonFiniteError(_non_finite(info, plan, chunk))
+        self._write(info, plan, seed, out=merged)
         return merged
+
+    def _write(self, info: TensorInfo, plan: GroupPlan, seed: int, *, out: Tensor) -> None:
+        """Merge one tensor into `out`, by chunks where its memory is flat and near."""
+        copied = self._copied(info, plan)
+        if copied is not None:
+            out.copy_(copied)
+        elif out.is_contiguous() and out.device.type == "cpu":
+            flat = out.view(-1)
+            for span, values in self._chunks(info, plan, seed):
+                rounded = values.to(info.dtype)
+                _check_finite(rounded, info, plan)
+                flat[span] = rounded
+        else:
+            out.copy_(self._merge(info, plan, seed))
 
     def _chunks(
         self, info: TensorInfo, plan: GroupPlan, seed: int
     ) -> Iterator[tuple[slice, Tensor]]:
         """The merge of one flat tensor, chunk by chunk, before it is rounded."""
-        spans = row_spans(info.shape, _entries_of_chunk(len(plan.experts)))
+        spans = row_spans(info.shape, n_entries_of_chunk(len(plan.experts)))
         if plan.copied_expert is not None:
             stored = self._flat(plan.copied_expert, info.name)
             yield from ((span, stored[span]) for span in spans)
@@ -146,42 +161,6 @@ class PreparedMerge:
 
     def _flat(self, expert: str, name: str) -> Tensor:
         return self._experts[expert].read(name).reshape(-1)
-
-
-def combined(
-    plan: GroupPlan, vectors: Sequence[ExpertVector], spans: Sequence[slice]
-) -> Iterator[tuple[slice, Tensor]]:
-    """The stages of the plan's method from sparsify to combine, span by span.
-
-    Args:
-        plan: the method with the coefficients and settings of each vector.
-        vectors: one a live expert, in the plan's order.
-        spans: consecutive spans that cover the tensor.
-
-    Yields:
-        a span and the merged vector Δ on it, `(span,)` float32, the caller's to change.
-    """
-    method = plan.method
-    kept = [method.sparsify(*pair) for pair in zip(vectors, plan.settings, strict=True)]
-    for span in spans:
-        contributions = [
-            keep(span) * factor for keep, factor in zip(kept, plan.coefficients, strict=True)
-        ]
-        elected = method.elect(contributions)
-        yield span, method.combine(contributions, plan.coefficients, elected)
-
-
-def row_spans(shape: Sequence[int], n_largest: int) -> tuple[slice, ...]:
-    """Consecutive slices of a flattened tensor: whole rows, where one fits into `n_largest`."""
-    n = math.prod(shape)
-    row = n // shape[0] if shape else 1
-    step = n_largest // row * row if row <= n_largest else n_largest
-    return tuple(slice(start, min(start + step, n)) for start in range(0, n, step))
-
-
-def _entries_of_chunk(n_experts: int) -> int:
-    # In flight for each expert: vector, contribution, mask, weights; beside them a few sums.
-    return min(_LARGEST_CHUNK, _CHUNK_BYTES // (4 * (4 * n_experts + 8)))
 
 
 def _check_fit(
@@ -216,10 +195,12 @@ def _check_targets(into: Mapping[str, Tensor], expected: Mapping[str, TensorInfo
             )
 
 
-def _non_finite(info: TensorInfo, plan: GroupPlan, chunk: Tensor) -> str:
-    n_bad = int((~torch.isfinite(chunk)).sum())
-    return (
-        f"the {plan.method.name} merge of tensor '{info.name}' has {n_bad} entries that are NaN "
-        f"or infinite in {info.dtype}; check the models with find_non_finite, and if they are "
-        "clean lower the coefficients: the sum overflows"
-    )
+def _check_finite(chunk: Tensor, info: TensorInfo, plan: GroupPlan) -> None:
+    low, high = chunk.aminmax()  # both are NaN where any entry is
+    if not (math.isfinite(low) and math.isfinite(high)):
+        n_bad = int((~chunk.isfinite()).sum())
+        raise NonFiniteError(
+            f"the {plan.method.name} merge of tensor '{info.name}' has {n_bad} entries or more "
+            f"that are NaN or infinite in {info.dtype}; check the models with find_non_finite, and "
+            "if they are clean lower the coefficients: the sum overflows"
+        )

@@ -136,7 +136,10 @@ def mean_of_elected(
 
 def add(terms: Sequence[Tensor]) -> Tensor:
     """The sum of one or more tensors, one by one in their order, as a new tensor."""
-    result = terms[0].clone()
-    for term in terms[1:]:
+    first, *others = terms
+    if not others:
+        return first.clone()
+    result = first + others[0]
+    for term in others[1:]:
         result += term
     return result

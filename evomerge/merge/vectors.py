@@ -13,6 +13,8 @@ from evomerge.merge.random_bits import random_bits, stream_key
 from evomerge.merge.selection import kth_largest_magnitude
 
 _N_NUMBERS = 1 << 14
+_LARGEST_KEPT = 1 << 18
+"""Entries of the largest tensor that is kept: its computation needs several times its size."""
 
 
 @dataclass
@@ -57,6 +59,8 @@ class ExpertVector:
         spans: the chunks in which large tensors are worked on.
         seed: the recipe's seed, the key of random masks.
         cache: what is kept between candidates.
+
+    `n` is the number of entries.
     """
 
     def __init__(
@@ -71,18 +75,13 @@ class ExpertVector:
         cache: Cache,
     ) -> None:
         self._key = (expert, tensor, origin is not None)
-        self._stream = stream_key(seed, expert, tensor)
+        self._seed = seed
         self._read = read
         self._origin = origin
         self._spans = spans
+        self.n: int = spans[-1].stop
         self._cache = cache
         self._stored: Tensor | None = None
-
-    @property
-    def n(self) -> int:
-        """The number of entries."""
-        stop: int = self._spans[-1].stop
-        return stop
 
     def chunk(self, span: slice) -> Tensor:
         """The entries of a span, `(span,)` float32; never to be written to."""
@@ -90,29 +89,29 @@ class ExpertVector:
 
     def magnitude_of_rank(self, k: int) -> float:
         """The k-th largest |entry|, exactly; ties count as often as they occur."""
-        if len(self._spans) == 1:
-            ascending = self._cache.tensor(
-                (*self._key, "magnitudes"),
-                4 * self.n,
-                lambda: self.chunk(self._spans[0]).abs().sort().values,
-            )
-            if ascending is not None:
-                return ascending[-k].item()
+        ascending = self._whole("magnitudes", lambda span: self.chunk(span).abs().sort().values)
+        if ascending is not None:
+            return ascending[-k].item()
         return self._cache.number((*self._key, k), lambda: kth_largest_magnitude(self._chunks, k))
 
     def random_bits(self, span: slice) -> Tensor:
         """The random bits of each entry of a span, `(span,)` float32, see `random_bits`."""
-        return self._kept(self._stream, span, self._drawn)
+        return self._kept(self._seed, span, self._drawn)
 
     def _chunks(self) -> Iterator[Tensor]:
         return (self.chunk(span) for span in self._spans)
 
     def _kept(self, what: Hashable, span: slice, compute: Callable[[slice], Tensor]) -> Tensor:
-        """What `compute` gives for a span, from the cache where the span is a whole tensor."""
-        kept = None
-        if len(self._spans) == 1:
-            kept = self._cache.tensor((*self._key, what), 4 * self.n, lambda: compute(span))
-        return compute(span) if kept is None else kept
+        """What `compute` gives for a span, from the cache where it has room."""
+        whole = self._whole(what, compute)
+        return compute(span) if whole is None else whole[span]
+
+    def _whole(self, what: Hashable, compute: Callable[[slice], Tensor]) -> Tensor | None:
+        """What `compute` gives for the whole tensor, if it is small and the cache has room."""
+        if self.n > _LARGEST_KEPT:
+            return None
+        whole = slice(0, self.n)
+        return self._cache.tensor((*self._key, what), 4 * self.n, lambda: compute(whole))
 
     def _computed(self, span: slice) -> Tensor:
         if self._stored is None:
@@ -121,4 +120,6 @@ class ExpertVector:
         return weights if self._origin is None else weights - self._origin[span].float()
 
     def _drawn(self, span: slice) -> Tensor:
-        return random_bits(self._stream, span.start, span.stop - span.start)
+        expert, tensor, _ = self._key
+        key = stream_key(self._seed, expert, tensor)
+        return random_bits(key, span.start, span.stop - span.start)

@@ -11,6 +11,7 @@ from evomerge import __version__
 from evomerge.checkpoint.fingerprint import fingerprint
 from evomerge.checkpoint.reader import open_checkpoint
 from evomerge.config.experiment import Experiment
+from evomerge.errors import ModelError
 from evomerge.merge.groups import layer_groups
 from evomerge.records import Phase, TensorInfo
 from evomerge.run.plan import Items, Plan
@@ -47,8 +48,6 @@ def make_plan(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Pl
     """
     base = open_checkpoint(experiment.base)
     infos = base.infos()
-    folders = {"base": experiment.base, **experiment.experts}
-    models = {f"model:{name}": fingerprint(open_checkpoint(path)) for name, path in folders.items()}
     tasks = {f"task:{name}": _digest(benchmark) for name, benchmark in benchmarks.items()}
     return Plan(
         experiment=experiment,
@@ -59,8 +58,33 @@ def make_plan(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Pl
         ),
         items=_choose(experiment, benchmarks),
         dtype=_computing_dtype(experiment.scoring.dtype, infos),
-        fingerprints=models | tasks,
+        fingerprints=fingerprint_models(experiment) | tasks,
     )
+
+
+def fingerprint_models(experiment: Experiment) -> dict[str, str]:
+    """A digest of the base and of each expert, as they lie on disk now, by `model:<name>`.
+
+    Raises:
+        ModelError: a model cannot be read.
+    """
+    folders = {"base": experiment.base, **experiment.experts}
+    return {f"model:{name}": fingerprint(open_checkpoint(path)) for name, path in folders.items()}
+
+
+def require_unchanged(plan: Plan, found: Mapping[str, str]) -> None:
+    """Make sure that the models (and tasks) found now are those that the run started with.
+
+    Raises:
+        ModelError: one differs; the message names it.
+    """
+    changed = sorted(name for name in found if plan.fingerprints.get(name) != found[name])
+    if changed:
+        raise ModelError(
+            f"{', '.join(changed)} changed since the run started, so that its scores are not those "
+            "of the models that are there now; restore what was there, or start a new run with "
+            "--out"
+        )
 
 
 def worker_spec(plan: Plan) -> WorkerSpec:

@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from evomerge.errors import InfrastructureError, UsageError
@@ -30,7 +30,7 @@ def writing(run_dir: Path) -> Iterator[Record]:
         RunLockedError: another process holds the directory.
         InfrastructureError: it cannot be made or written.
     """
-    existed = run_dir.exists()
+    is_new = not run_dir.exists()
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -38,17 +38,18 @@ def writing(run_dir: Path) -> Iterator[Record]:
             f"cannot make the run directory {run_dir}: {error.strerror}; choose another with --out"
         ) from error
     path = run_dir / JOURNAL_NAME
-    unused = False
-    with (
-        RunLock(run_dir),
-        Journal.open(path) if path.exists() else Journal.create(path) as journal,
-    ):
-        try:
-            yield Record(journal)
-        finally:
-            unused = not existed and len(journal) == 0
-    if unused:
-        shutil.rmtree(run_dir, ignore_errors=True)
+    with ExitStack() as undo:
+        if is_new:
+            undo.callback(shutil.rmtree, run_dir, ignore_errors=True)
+        with (
+            RunLock(run_dir),
+            Journal.open(path) if path.exists() else Journal.create(path) as journal,
+        ):
+            try:
+                yield Record(journal)
+            finally:
+                if len(journal) > 0:
+                    undo.pop_all()
 
 
 def read_run(run_dir: Path) -> tuple[RunState, Plan]:

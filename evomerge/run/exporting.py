@@ -12,6 +12,7 @@ from evomerge.export.folder import export_model
 from evomerge.journal.events import Started
 from evomerge.merge.prepared import PreparedMerge
 from evomerge.records import Comparison, Member
+from evomerge.run.build import fingerprint_models, require_unchanged
 from evomerge.run.directory import read_run
 from evomerge.run.plan import Plan
 from evomerge.run.view import comparison
@@ -27,11 +28,12 @@ def export_candidate(run_dir: Path, candidate_id: str, out_dir: Path) -> None:
 
     Raises:
         UsageError: there is no such run or candidate, or `out_dir` is taken.
-        ModelError: a source is no longer readable.
+        ModelError: a source cannot be read, or is no longer what it was when the run started.
     """
     state, plan = read_run(run_dir)
     member = find_member(comparison(state, plan.objectives, plan.baselines), candidate_id)
     experiment = plan.experiment
+    require_unchanged(plan, fingerprint_models(experiment))
     base = open_checkpoint(experiment.base)
     experts = {name: open_checkpoint(path) for name, path in experiment.experts.items()}
     card = CardData(

@@ -5,9 +5,15 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from evomerge.errors import ModelError, UsageError
+from evomerge.errors import UsageError
 from evomerge.journal.events import Started
-from evomerge.run.build import default_run_dir, load_experiment_tasks, make_plan, versions
+from evomerge.run.build import (
+    default_run_dir,
+    load_experiment_tasks,
+    make_plan,
+    require_unchanged,
+    versions,
+)
 from evomerge.run.directory import CONFIG_NAME, read_run, writing
 from evomerge.run.interrupt import Interrupted, interruptible
 from evomerge.run.plan import Plan
@@ -58,7 +64,7 @@ def resume_run(path: Path) -> int:
             return Session(run_dir, record, plan, {}).run()
         try:
             benchmarks = load_experiment_tasks(plan.experiment)
-            _require_unchanged(plan, make_plan(plan.experiment, benchmarks))
+            require_unchanged(plan, make_plan(plan.experiment, benchmarks).fingerprints)
         except Interrupted as interruption:
             return interruption.exit_code
         return Session(run_dir, record, plan, benchmarks).run()
@@ -73,19 +79,6 @@ def _start(record: Record, plan: Plan) -> None:
             versions=versions(),
         )
     )
-
-
-def _require_unchanged(recorded: Plan, found: Plan) -> None:
-    changed = sorted(
-        name
-        for name, digest in recorded.fingerprints.items()
-        if found.fingerprints.get(name) != digest
-    )
-    if changed:
-        raise ModelError(
-            f"{', '.join(changed)} changed since the run started, so that old and new scores "
-            "could not be compared; restore what was there, or start a new run with --out"
-        )
 
 
 def _other_experiment(run_dir: Path, record: Record, plan: Plan) -> str:

@@ -90,9 +90,9 @@ def write_tasks(folder: Path, *, seed: int) -> None:
     """Write every task's YAML and JSONL files into the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for task in TASKS:
-        _write_documents(folder / f"{task.name}_fewshot.jsonl", task, "fewshot", seed)
+        write_documents(folder / f"{task.name}_fewshot.jsonl", task, "fewshot", seed)
         for split in EVALUATED:
-            _write_documents(folder / f"{task.name}_{split}.jsonl", task, split, seed)
+            write_documents(folder / f"{task.name}_{split}.jsonl", task, split, seed)
             (folder / f"{task.name}_{split}.yaml").write_text(_yaml(task, split))
 
 
@@ -101,7 +101,8 @@ def _yaml(task: Task, split: Split) -> str:
     return (_HEADER + kind).format(task=task.name, split=split, max_new_tokens=MAX_NEW_TOKENS)
 
 
-def _write_documents(path: Path, task: Task, split: Split, seed: int) -> None:
+def write_documents(path: Path, task: Task, split: Split, seed: int) -> None:
+    """Write the items of one task and split, a JSON document a line."""
     n_items = N_ITEMS.get(split, N_FEWSHOT)
     # The skill, not the task, seeds the questions: both sides of the conflict ask the same.
     rng = np.random.default_rng([seed, 4, *f"{task.skill}_{split}".encode()])

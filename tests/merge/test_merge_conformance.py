@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from evomerge.errors import NonFiniteError
-from evomerge.merge import prepared
+from evomerge.merge import pipeline
 from evomerge.merge.methods import METHODS
 from evomerge.merge.prepared import PreparedMerge
 from evomerge.records import Recipe
@@ -139,7 +139,7 @@ def test_the_size_of_the_chunks_does_not_matter(
 ):
     values = recipe(method, ("a", "b", "c"), **spread(method, 3))
     whole = list(PreparedMerge(*family).merged(values))
-    monkeypatch.setattr(prepared, "_LARGEST_CHUNK", n_entries)
+    monkeypatch.setattr(pipeline, "_LARGEST_CHUNK", n_entries)
     chunked = PreparedMerge(*family).merged(values)
     for (name, one), (_, other) in zip(whole, chunked, strict=True):
         assert same_bits(one, other), name

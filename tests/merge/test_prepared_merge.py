@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evomerge.errors import ModelError, ShapeError, UsageError
-from evomerge.merge.prepared import PreparedMerge, row_spans
+from evomerge.merge.pipeline import row_spans
+from evomerge.merge.prepared import PreparedMerge
 from evomerge.records import GroupRecipe, Recipe
 
 
@@ -74,6 +75,13 @@ def test_live_tensors_that_the_base_does_not_have_are_left_alone(merge, model, r
     live = live_copy(model(0)) | {"extra": torch.ones(2)}
     merge.materialise(recipe("linear", ("math",)), live)
     assert live["extra"].tolist() == [1.0, 1.0]
+
+
+def test_a_live_tensor_need_not_be_contiguous(merge, model, recipe):
+    live = live_copy(model(0)) | {"lm_head.weight": torch.zeros(8, 11).T}
+    values = recipe("task_arithmetic", ("math", "german"))
+    merge.materialise(values, live)
+    assert torch.equal(live["lm_head.weight"], dict(merge.merged(values))["lm_head.weight"].float())
 
 
 def refusal(merge, recipe):
