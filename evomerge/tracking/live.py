@@ -114,8 +114,12 @@ def progress_line(progress: Progress, pace: Pace) -> str:
 
 def failure_text(progress: Progress) -> str:
     """The number of failures and how many had which reason: `3 (timeout 2, exception 1)`."""
-    reasons = ", ".join(f"{reason} {n}" for reason, n in progress.failures.items())
+    reasons = _reasons(progress)
     return f"{progress.n_failed} ({reasons})" if reasons else str(progress.n_failed)
+
+
+def _reasons(progress: Progress) -> str:
+    return ", ".join(f"{reason} {n}" for reason, n in progress.failures.items())
 
 
 def _pace_parts(progress: Progress, pace: Pace) -> list[str]:
@@ -136,7 +140,12 @@ def _bar(progress: Progress, pace: Pace) -> Table:
     row.add_column(no_wrap=True)
     row.add_column(ratio=1)
     row.add_column(no_wrap=True, style="dim")
-    bar = ProgressBar(total=max(progress.n_total, 1), completed=progress.n_done)
+    bar = ProgressBar(
+        total=max(progress.n_total, 1),
+        completed=progress.n_done,
+        complete_style="cyan",
+        finished_style="green",
+    )
     count = Text(f"{progress.n_done}/{progress.n_total}", style="bold")
     row.add_row(count, bar, "  ".join(_pace_parts(progress, pace)))
     return row
@@ -153,7 +162,7 @@ def _facts(progress: Progress, hypervolumes: list[float]) -> Table:
     for name, value in progress.best.items():
         facts.add_row(Text(f"best {name}"), Text(f"{value:.3f}", style="green"), "")
     if progress.n_failed:
-        facts.add_row("failed", Text(failure_text(progress), style="red"), "")
+        facts.add_row("failed", Text(str(progress.n_failed), style="red"), Text(_reasons(progress)))
     return facts
 
 

@@ -5,19 +5,20 @@ from dataclasses import dataclass
 
 CHARACTER_PX = 7.0
 LINE_PX = 16.0
-_GAP_PX = 8.0
+_GAP_PX = 7.0
 
 POSITIONS = (
-    "top center",
-    "bottom center",
-    "middle right",
-    "middle left",
     "top right",
     "top left",
     "bottom right",
     "bottom left",
+    "middle right",
+    "middle left",
+    "top center",
+    "bottom center",
 )
-"""Plotly's names for where a text stands, in the order of preference."""
+"""Plotly's names for where a text stands, in the order of preference: the corners stay clear
+of error bars."""
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,8 @@ _SHADES = {
     False: LinearSegmentedColormap.from_list("sequential", SEQUENTIAL),
 }
 _MARKERS = ("D", "s", "^", "P", "p", "h", "v")
-_OFFSETS = {"left": (-9, "right"), "center": (0, "center"), "right": (9, "left")}
-_HEIGHTS = {"bottom": (-8, "top"), "middle": (0, "center"), "top": (8, "bottom")}
+_OFFSETS = {"left": (-6, "right"), "center": (0, "center"), "right": (6, "left")}
+_HEIGHTS = {"bottom": (-5, "top"), "middle": (0, "center"), "top": (5, "bottom")}
 
 
 def front_png(comparison: Comparison, path: Path, phase: Phase | None = None) -> None:
@@ -95,7 +95,9 @@ def _draw(plot: Axes, shown: Scene, *, labelled: bool) -> None:
     plot.plot(*corners.T, color=FRONT_LINE, lw=1.2, ls=":", zorder=1)
     _draw_baselines(plot, shown, labelled=labelled)
     _bars(plot, shown.front, FRONT)
-    _dots(plot, shown.front, "front", FRONT, size=70 if labelled else 34)
+    size = 70 if labelled else 34
+    _dots(plot, shown.front[1:], "front", FRONT, size=size)
+    _dots(plot, shown.front[:1], "best mean (search items)", FRONT, size=2.5 * size, marker="*")
 
 
 def _prepare(plot: Axes, shown: Scene) -> None:
