@@ -2,7 +2,7 @@
 
     embeddings                   token and position embeddings
     layers.0-1                   layers 0 to 1, both included; a single layer is `layers.3-3`
-    layers.0-1.attention|mlp|other   the same, by module (norms and routers of no module: `other`)
+    layers.0-1.attention|mlp|other   the same, by module; norms are `other`, routers `mlp`
     final_norm                   what normalises the last layer's output
     head                         the output projection, where the checkpoint has one of its own
     other                        whatever is left: vision towers, rotary buffers

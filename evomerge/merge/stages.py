@@ -83,7 +83,7 @@ def shares(coefficients: Sequence[float]) -> tuple[float, ...]:
 
 
 def everyone(contributions: Sequence[Tensor]) -> list[Tensor]:
-    """Elect: every expert takes part everywhere."""
+    """Elect: every expert takes part everywhere, which takes no masks."""
     return []
 
 

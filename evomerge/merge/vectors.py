@@ -36,8 +36,11 @@ class Cache:
             return kept
         if self._used_bytes + n_bytes > self.limit_bytes:
             return None
-        self._used_bytes += n_bytes
-        return self._tensors.setdefault(key, compute())
+        computed = compute()
+        if self._used_bytes + n_bytes <= self.limit_bytes:  # computing may itself have kept one
+            self._tensors[key] = computed
+            self._used_bytes += n_bytes
+        return computed
 
     def number(self, key: Hashable, compute: Callable[[], float]) -> float:
         """The number of this key, computed unless it is among the last few thousand."""

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 import torch
+from hypothesis import settings
 from torch import Tensor
 
 from evomerge.merge.groups import layer_groups
@@ -11,6 +12,8 @@ from evomerge.merge.methods import METHODS
 from evomerge.records import GroupRecipe, Recipe, TensorInfo
 
 torch.set_num_threads(1)
+settings.register_profile("merge", deadline=None)  # no timing assertions: machines are shared
+settings.load_profile("merge")
 
 SHAPES = {
     "model.embed_tokens.weight": (11, 8),
