@@ -1,0 +1,148 @@
+"""A broken experiment is told what is wrong, where, and what to do; all of it at once."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from evomerge.errors import ConfigError
+from evomerge.run.validate import load_experiment
+from tests.experiment import write_experiment
+from tests.tiny import TinyZoo, write_model
+
+Break = Callable[[Path], None]
+
+
+def replace(before: str, after: str) -> Break:
+    def apply(config: Path) -> None:
+        text = config.read_text()
+        assert before in text
+        config.write_text(text.replace(before, after))
+
+    return apply
+
+
+def use_expert(make: Callable[[Path], None]) -> Break:
+    """Point the expert `red` at a folder that `make` fills."""
+
+    def apply(config: Path) -> None:
+        folder = config.parent / "expert"
+        make(folder)
+        line = next(line for line in config.read_text().splitlines() if "experts:" in line)
+        blue = line.split("blue: ")[1].rstrip("}")
+        replace(line, f"experts: {{red: {folder}, blue: {blue}}}")(config)
+
+    return apply
+
+
+def only_a_pickle(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    (folder / "pytorch_model.bin").write_bytes(b"\x80\x04.")
+
+
+def of_another_shape(folder: Path) -> None:
+    write_model(folder, seed=9, layers=3)
+
+
+def with_nan(zoo: TinyZoo) -> Callable[[Path], None]:
+    def make(folder: Path) -> None:
+        shutil.copytree(zoo.experts["red"], folder)
+        tensors = load_file(folder / "model.safetensors")
+        name = next(iter(tensors))
+        tensors[name].view(-1)[0] = torch.nan
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+    return make
+
+
+BROKEN: dict[str, tuple[Break, str]] = {
+    "a typo in a key": (
+        replace("merge: {method", "merge: {granularty: 2, method"),
+        r"yaml:7:9: merge\.granularty: unknown key; expected one of .*did you mean `granularity`",
+    ),
+    "a typo in a method": (
+        replace("task_arithmetic", "task_arithmetik"),
+        r"yaml:7:9: merge\.method: no method `task_arithmetik`.*did you mean `task_arithmetic`",
+    ),
+    "a typo in a controller": (
+        replace("nsga2", "nsga"),
+        r"yaml:8:10: search\.controller: no controller `nsga`; .*did you mean `nsga2`",
+    ),
+    "a task that does not exist": (
+        replace("task: words_search", "task: words_serch"),
+        r"yaml:5:6: objectives\[0\]\.task: .*words_serch.*words_search",
+    ),
+    "a folder that does not exist": (
+        replace("tasks_path: ", "tasks_path: /nowhere"),
+        r"yaml:3:1: tasks_path: found no folder /nowhere",
+    ),
+    "a budget below the population": (
+        replace("evaluations: 20", "evaluations: 3"),
+        r"yaml:10:10: budget\.evaluations: 3 evaluations are fewer than search\.population \(4\)",
+    ),
+    "a time limit in deterministic mode": (
+        replace("evaluations: 20", "evaluations: 20, wall_time_s: 60"),
+        r"yaml:10:27: budget\.wall_time_s: .*set `mode: async`",
+    ),
+    "a word where a number belongs": (
+        replace("seed: 0", "seed: zero"),
+        r"yaml:12:1: seed: found 'zero'; Input should be a valid integer",
+    ),
+    "a pickle as expert": (
+        use_expert(only_a_pickle),
+        r"yaml:2:11: experts\.red: .*save_pretrained",
+    ),
+    "an expert of another shape": (
+        use_expert(of_another_shape),
+        r"yaml:2:11: experts\.red: num_hidden_layers is 3, expected 2",
+    ),
+    "a test task that is the search task": (
+        replace("test: words_test", "test: words_search"),
+        r"yaml:5:26: objectives\[0\]\.test: `words_search` is used by objectives\[0\]\.task",
+    ),
+    "an expert with the name of a baseline": (
+        replace("{red: ", "{uniform: "),
+        r"yaml:2:11: experts\.uniform: `uniform` is the name of a baseline",
+    ),
+    "workers that do not exist yet": (
+        replace("seed: 0", "workers: 3"),
+        r"yaml:12:1: workers: found 3; this version scores in one process",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_is_wrong_is_located_and_explained(
+    tmp_path: Path, tiny_zoo: TinyZoo, name: str
+) -> None:
+    config = write_experiment(tmp_path, tiny_zoo)
+    break_it, expected = BROKEN[name]
+    break_it(config)
+    with pytest.raises(ConfigError, match=f"(?s){expected}"):
+        load_experiment(config)
+
+
+def test_an_expert_with_numbers_that_are_none_is_refused(tmp_path: Path, tiny_zoo: TinyZoo) -> None:
+    config = write_experiment(tmp_path, tiny_zoo)
+    use_expert(with_nan(tiny_zoo))(config)
+    with pytest.raises(ConfigError, match=r"experts\.red: .*tensor '.*' has 1 of .* NaN"):
+        load_experiment(config)
+
+
+def test_everything_wrong_is_told_at_once_from_the_top(tmp_path: Path, tiny_zoo: TinyZoo) -> None:
+    config = write_experiment(tmp_path, tiny_zoo)
+    for name in ("a budget below the population", "a typo in a key", "a typo in a controller"):
+        BROKEN[name][0](config)
+    with pytest.raises(ConfigError) as caught:
+        load_experiment(config)
+    places = [problem.where.rsplit(":", 2)[1] for problem in caught.value.problems]
+    assert places == ["7", "8", "10"]
+
+
+def test_a_good_experiment_is_understood(tmp_path: Path, tiny_zoo: TinyZoo) -> None:
+    experiment = load_experiment(write_experiment(tmp_path, tiny_zoo))
+    assert tuple(experiment.experts) == ("red", "blue")
