@@ -6,15 +6,23 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from uuid import uuid4
 
 from huggingface_hub import split_state_dict_into_shards_factory
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from evomerge.checkpoint.files import INDEX
 from evomerge.checkpoint.reader import Checkpoint
-from evomerge.errors import ModelError, NonFiniteError, ShapeError, UsageError
+from evomerge.errors import (
+    InfrastructureError,
+    ModelError,
+    NonFiniteError,
+    ShapeError,
+    UsageError,
+)
 from evomerge.records import TensorInfo
 
 _SHARD_BYTES = 5_000_000_000
@@ -41,6 +49,7 @@ def write_checkpoint(
     out_dir: Path,
     *,
     like: Checkpoint,
+    documents: Mapping[str, str] = MappingProxyType({}),
     shard_bytes: int = _SHARD_BYTES,
 ) -> None:
     """Write tensors as a model like another one: safetensors, its config, its tokenizer.
@@ -52,6 +61,7 @@ def write_checkpoint(
         tensors: exactly the tensors of `like`: names, shapes, dtypes; all finite.
         out_dir: a folder that does not exist or is empty.
         like: the base; only read.
+        documents: texts to write beside the weights, by file name.
         shard_bytes: the largest size of a file, except of one with a single tensor.
 
     Raises:
@@ -59,6 +69,7 @@ def write_checkpoint(
         ModelError: a tensor is missing, unknown, given twice, or of another dtype.
         ShapeError: a tensor has another shape.
         NonFiniteError: a tensor has entries that are NaN or infinite.
+        InfrastructureError: the disk refuses.
     """
     if out_dir.exists() and not (out_dir.is_dir() and not any(out_dir.iterdir())):
         raise UsageError(
@@ -71,20 +82,25 @@ def write_checkpoint(
         for name in COPIED_FILES:
             if (like.path / name).is_file():
                 shutil.copyfile(like.path / name, folder / name)
+        for name, text in documents.items():
+            (folder / name).write_text(text, encoding="utf-8")
 
 
 @contextmanager
 def _complete_or_absent(out_dir: Path) -> Iterator[Path]:
     """A folder beside `out_dir` that becomes `out_dir`, or vanishes after an error."""
-    out_dir.parent.mkdir(parents=True, exist_ok=True)
     aside = out_dir.with_name(f".{out_dir.name}.{uuid4().hex[:8]}.partial")
-    aside.mkdir()
     try:
+        aside.mkdir(parents=True)
         yield aside
         aside.rename(out_dir)
-    except BaseException:
-        shutil.rmtree(aside)
-        raise
+    except (OSError, SafetensorError) as error:
+        raise InfrastructureError(
+            f"cannot write {out_dir}: {error}; free space or choose another place, then try again: "
+            "nothing half-written is left"
+        ) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _checked(

@@ -8,7 +8,7 @@ from safetensors import safe_open
 
 from evomerge.checkpoint.reader import open_checkpoint
 from evomerge.checkpoint.writer import write_checkpoint
-from evomerge.errors import ModelError, NonFiniteError, ShapeError, UsageError
+from evomerge.errors import InfrastructureError, ModelError, NonFiniteError, ShapeError, UsageError
 
 
 @pytest.fixture
@@ -121,3 +121,18 @@ def test_an_interrupted_write_leaves_nothing(base, tensors, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_checkpoint(interrupted(), tmp_path / "merged", like=base)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_place_that_cannot_be_written_is_told_and_left_clean(base, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    before = set(tmp_path.iterdir())
+    tensors = [(name, base.read(name)) for name in base.infos()]
+    with pytest.raises(InfrastructureError, match=r"cannot write .*file/model: .*free space or"):
+        write_checkpoint(tensors, tmp_path / "file" / "model", like=base)
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_documents_are_written_beside_the_weights(base, tmp_path):
+    tensors = [(name, base.read(name)) for name in base.infos()]
+    write_checkpoint(tensors, tmp_path / "model", like=base, documents={"README.md": "Grüße"})
+    assert (tmp_path / "model/README.md").read_text(encoding="utf-8") == "Grüße"

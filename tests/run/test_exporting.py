@@ -60,9 +60,7 @@ def test_evaluating_the_export_gives_its_logged_scores(config: Path, tmp_path: P
 
 
 @pytest.mark.slow
-def test_the_commands_on_the_card_reproduce_the_logged_scores(
-    config: Path, tmp_path: Path
-) -> None:
+def test_the_commands_on_the_card_reproduce_the_logged_scores(config: Path, tmp_path: Path) -> None:
     chosen = front_json(config.parent / "run")["front"][0]
     export_candidate(config.parent / "run", chosen["id"], tmp_path / "model")
     card = (tmp_path / "model" / "README.md").read_text()
