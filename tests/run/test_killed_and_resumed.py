@@ -139,20 +139,20 @@ def test_a_signal_ends_the_run_soon_and_in_order(
     assert status_of(run_dir)["state"] == f"stopped by {signum.name}"
 
 
-def test_a_second_process_is_refused_while_the_first_goes_on(
+def test_a_second_process_is_refused_while_the_first_is_alive(
     tmp_path: Path, tiny_zoo: TinyZoo
 ) -> None:
     config = write_experiment(tmp_path, tiny_zoo, evaluations=N_EVALUATIONS)
     run_dir = tmp_path / "run"
     with evomerge("run", str(config), "--out", str(run_dir)) as first:
         wait_for_scores(first, run_dir, 1)
+        first.send_signal(signal.SIGSTOP)  # so that it cannot end before the second has tried
         second = subprocess.run(
             [sys.executable, "-m", "evomerge", "resume", str(run_dir)],
             capture_output=True,
             text=True,
             check=False,
         )
-        assert first.poll() is None
         assert second.returncode == 5
         assert f"held by process {first.pid} on" in second.stderr
         assert status_of(run_dir)["state"] == "running"
