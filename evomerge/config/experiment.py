@@ -13,9 +13,9 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,1
 
 
 class Section(BaseModel):
-    """A part of the experiment file: frozen, strict about types, closed to unknown keys."""
+    """A part of the experiment file: frozen, finite, closed to unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Objective(Section):

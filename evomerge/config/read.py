@@ -86,7 +86,7 @@ def _apply_overrides(
 
 
 def _steps(key: str) -> KeyPath:
-    return tuple(int(step) if step.isdigit() else step for step in key.split("."))
+    return tuple(int(step) if step.isdecimal() else step for step in key.split("."))
 
 
 def _replaced(node: Any, steps: KeyPath, value: Any) -> Any:

@@ -105,7 +105,10 @@ def _refuse_dangerous_features(events: Iterable[Event], path: str) -> None:
 def _collect_positions(node: Any, path: KeyPath, positions: dict[KeyPath, tuple[int, int]]) -> None:
     if isinstance(node, CommentedMap):
         children: Iterable[tuple[Any, Any, Any]] = (
-            (key, value, node.lc.key(key)) for key, value in node.items()
+            # What a merge key (`<<: *name`) brings stands elsewhere and has no position here.
+            (key, value, node.lc.key(key))
+            for key, value in node.items()
+            if key in (node.lc.data or {})
         )
     elif isinstance(node, CommentedSeq):
         children = ((index, value, node.lc.item(index)) for index, value in enumerate(node))
@@ -137,8 +140,8 @@ def parse_value(text: str) -> Any:
     try:
         _refuse_dangerous_features(YAML(typ="rt", pure=True).parse(text), "--set")
         return _plain(YAML(typ="rt", pure=True).load(text))
-    except YAMLError as error:
-        raise _refusal("--set", f"`{text}` is not a YAML value") from error
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise _refusal("--set", f"`{text[:80]}` is not a YAML value that can be used") from error
 
 
 def _located(path: Path, error: MarkedYAMLError, message: str) -> ConfigError:

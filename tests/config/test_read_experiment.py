@@ -132,3 +132,28 @@ def test_a_name_that_is_no_name_is_refused(tmp_path: Path, name: str) -> None:
     (message,) = messages(tmp_path, text)
     assert "experts" in message
     assert "should match pattern" in message
+
+
+def test_a_merge_key_is_understood_and_what_it_brings_is_checked(tmp_path: Path) -> None:
+    text = GOOD + "scoring: &both {threads: 2}\ntracking: {<<: *both, mlflow: false}\n"
+    reading = read(tmp_path, text)
+    assert [problem.message.split(";")[0] for problem in reading.problems] == [
+        "tracking.threads: unknown key"
+    ]
+
+
+@pytest.mark.parametrize("value", ["2020-13-45", "&a [*a]", "9" * 5000, "[1,"])
+def test_an_override_that_is_no_usable_value_is_refused(tmp_path: Path, value: str) -> None:
+    (message,) = messages(tmp_path, GOOD, f"seed={value}")
+    assert message.startswith("--set: `")
+    assert message.endswith("is not a YAML value that can be used")
+
+
+def test_an_override_of_a_step_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    (message,) = messages(tmp_path, GOOD, "objectives.².task=other")
+    assert message == "--set: there is nothing to set at `²` (².task)"
+
+
+def test_a_limit_that_is_infinite_is_refused(tmp_path: Path) -> None:
+    (message,) = messages(tmp_path, GOOD + "scoring: {timeout_s: .inf}\n")
+    assert message.endswith("scoring.timeout_s: found inf; Input should be a finite number")
