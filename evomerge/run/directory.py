@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from evomerge.errors import InfrastructureError, UsageError
@@ -23,33 +23,42 @@ FRONT_PICTURE = "front.png"
 def writing(run_dir: Path) -> Iterator[Record]:
     """Make the directory and its journal where they are missing, and hold them alone.
 
-    When nothing was recorded, what was made is removed again: an experiment that is refused leaves
-    no directory behind.
+    When no run has started in a directory made here, it is removed again: an experiment that is
+    refused leaves none behind.
 
     Raises:
         RunLockedError: another process holds the directory.
         InfrastructureError: it cannot be made or written.
     """
-    is_new = not run_dir.exists()
+    is_new = _make(run_dir)
+    path = run_dir / JOURNAL_NAME
+    # Removed only by who holds the lock: the first to make a directory need not be the one to run.
+    with RunLock(run_dir), ExitStack() as undo:
+        if is_new:
+            undo.callback(shutil.rmtree, run_dir, ignore_errors=True)
+        with Journal.open(path) if path.exists() else Journal.create(path) as journal:
+            record = Record(journal)
+            try:
+                yield record
+            finally:
+                # Asked of the state: a disk that fails now must not look like an empty journal.
+                if record.state.started is not None:
+                    undo.pop_all()
+
+
+def _make(run_dir: Path) -> bool:
+    """Make the directory; whether it was missing."""
     try:
-        run_dir.mkdir(parents=True, exist_ok=True)
+        run_dir.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            run_dir.mkdir()
+            return True
+        run_dir.mkdir(exist_ok=True)  # refuses a file of that name
     except OSError as error:
         raise InfrastructureError(
             f"cannot make the run directory {run_dir}: {error.strerror}; choose another with --out"
         ) from error
-    path = run_dir / JOURNAL_NAME
-    with ExitStack() as undo:
-        if is_new:
-            undo.callback(shutil.rmtree, run_dir, ignore_errors=True)
-        with (
-            RunLock(run_dir),
-            Journal.open(path) if path.exists() else Journal.create(path) as journal,
-        ):
-            try:
-                yield Record(journal)
-            finally:
-                if len(journal) > 0:
-                    undo.pop_all()
+    return False
 
 
 def read_run(run_dir: Path) -> tuple[RunState, Plan]:

@@ -5,7 +5,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from evomerge.errors import UsageError
+from evomerge.errors import InfrastructureError, UsageError
 from evomerge.journal.events import Started
 from evomerge.run.build import (
     default_run_dir,
@@ -31,19 +31,19 @@ def run_experiment(config: Path, overrides: Sequence[str], out: Path | None) -> 
         RunLockedError: another process holds the directory.
     """
     run_dir = out or default_run_dir(config)
-    with interruptible(), writing(run_dir) as record:
-        try:
+    try:
+        with interruptible(), writing(run_dir) as record:
             experiment = load_experiment(config, overrides)
             benchmarks = load_experiment_tasks(experiment)
             plan = make_plan(experiment, benchmarks)
-        except Interrupted as interruption:
-            return interruption.exit_code
-        if record.state.started is None:
-            shutil.copyfile(config, run_dir / CONFIG_NAME)
-            _start(record, plan)
-        elif record.state.started.digest != plan.digest:
-            raise UsageError(_other_experiment(run_dir, record, plan))
-        return Session(run_dir, record, plan, benchmarks).run()
+            if record.state.started is None:
+                _copy(config, run_dir / CONFIG_NAME)
+                _start(record, plan)
+            elif record.state.started.digest != plan.digest:
+                raise UsageError(_other_experiment(run_dir, record.state.started, plan))
+            return Session(run_dir, record, plan, benchmarks).run()
+    except Interrupted as interruption:
+        return interruption.exit_code
 
 
 def resume_run(path: Path) -> int:
@@ -55,19 +55,19 @@ def resume_run(path: Path) -> int:
     """
     run_dir = default_run_dir(path) if path.is_file() else path
     read_run(run_dir)
-    with interruptible(), writing(run_dir) as record:
-        started = record.state.started
-        if started is None:
-            raise UsageError(f"the run in {run_dir} never started; use `evomerge run`")
-        plan = Plan.from_json(started.experiment)
-        if record.state.finished:
-            return Session(run_dir, record, plan, {}).run()
-        try:
+    try:
+        with interruptible(), writing(run_dir) as record:
+            started = record.state.started
+            if started is None:
+                raise UsageError(f"the run in {run_dir} never started; use `evomerge run`")
+            plan = Plan.from_json(started.experiment)
+            if record.state.finished:
+                return Session(run_dir, record, plan, {}).run()
             benchmarks = load_experiment_tasks(plan.experiment)
             require_unchanged(plan, make_plan(plan.experiment, benchmarks).fingerprints)
-        except Interrupted as interruption:
-            return interruption.exit_code
-        return Session(run_dir, record, plan, benchmarks).run()
+            return Session(run_dir, record, plan, benchmarks).run()
+    except Interrupted as interruption:
+        return interruption.exit_code
 
 
 def _start(record: Record, plan: Plan) -> None:
@@ -81,12 +81,21 @@ def _start(record: Record, plan: Plan) -> None:
     )
 
 
-def _other_experiment(run_dir: Path, record: Record, plan: Plan) -> str:
-    started = record.state.started
-    before, after = (started.experiment if started else {}), plan.to_json()
+def _copy(config: Path, to: Path) -> None:
+    try:
+        shutil.copyfile(config, to)
+    except OSError as error:
+        raise InfrastructureError(
+            f"cannot write {to}: {error.strerror}; free some space, or choose another directory "
+            "with --out, then try again"
+        ) from error
+
+
+def _other_experiment(run_dir: Path, started: Started, plan: Plan) -> str:
+    before, after = started.experiment, plan.to_json()
     # What was found out about the models and tasks matters only where the files say the same.
     differences = _differences(before.get("experiment"), after["experiment"])
-    differences = differences or _differences(before, after)
+    differences = differences or _differences(before, after) or ["the order of the experts"]
     return (
         f"{run_dir} holds another experiment ({', '.join(differences[:5])} differ); "
         "continue that one with its own file, or give this one a directory with --out"

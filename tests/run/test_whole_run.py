@@ -119,6 +119,10 @@ def test_a_directory_of_another_experiment_is_refused(tmp_path: Path, tiny_zoo: 
     run_experiment(config, (), tmp_path / "run")
     with pytest.raises(UsageError, match=r"holds another experiment \(seed differ\).*--out"):
         run_experiment(config, ("seed=5",), tmp_path / "run")
+    red, blue = (f"{name}: {tiny_zoo.experts[name]}" for name in ("red", "blue"))
+    config.write_text(config.read_text().replace(f"{red}, {blue}", f"{blue}, {red}"))
+    with pytest.raises(UsageError, match=r"another experiment \(the order of the experts differ\)"):
+        run_experiment(config, (), tmp_path / "run")
 
 
 @pytest.mark.slow
