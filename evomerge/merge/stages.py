@@ -10,6 +10,7 @@ depend on how its tensors are cut. Masks are float32, 1 or 0, and made by arithm
 compares, and multiplies by booleans, several times slower than it multiplies floats.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -78,7 +79,7 @@ def as_given(coefficients: Sequence[float]) -> tuple[float, ...]:
 
 def shares(coefficients: Sequence[float]) -> tuple[float, ...]:
     """Weigh: the coefficients divided by their sum; all zero where the sum is zero."""
-    total = sum(coefficients)
+    total = math.fsum(coefficients)  # exact, so that the order of the experts does not matter
     return tuple(coefficient / total if total else 0.0 for coefficient in coefficients)
 
 

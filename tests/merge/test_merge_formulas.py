@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from evomerge.merge.prepared import PreparedMerge
+from evomerge.merge.stages import shares
 from evomerge.records import GroupRecipe, Recipe
 
 NAMES = ("a", "b", "c", "d", "e")
@@ -173,3 +174,9 @@ def test_experts_may_have_another_dtype_than_the_base(source):
     merged = merge_arrays(source, "task_arithmetic", base, [expert], coefficient=1.0)
     assert merged.dtype == torch.float32
     assert torch.equal(merged, expert.float())
+
+
+@given(st.permutations([0.1, 0.123457, 0.7, 0.3, 0.9]))
+def test_shares_do_not_depend_on_the_order_of_the_experts(coefficients: list[float]) -> None:
+    expected = dict(zip(sorted(coefficients), shares(sorted(coefficients)), strict=True))
+    assert dict(zip(coefficients, shares(coefficients), strict=True)) == expected
