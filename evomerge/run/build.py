@@ -45,6 +45,7 @@ def make_plan(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Pl
 
     Raises:
         ModelError: a model cannot be read.
+        ScoringError: the base's dtype is none to compute in.
     """
     base = open_checkpoint(experiment.base)
     infos = base.infos()
@@ -128,7 +129,7 @@ def _choose(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Mapp
 
 def _computing_dtype(wanted: str, infos: Mapping[str, TensorInfo]) -> str:
     base = _main_dtype(infos)
-    return base if wanted == "base" else resolve_dtype(wanted, base, DEVICE)
+    return resolve_dtype(base if wanted == "base" else wanted, base, DEVICE)
 
 
 def _main_dtype(infos: Mapping[str, TensorInfo]) -> str:

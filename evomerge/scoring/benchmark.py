@@ -63,11 +63,6 @@ class Benchmark:
         return len(self.requests)
 
     @property
-    def higher_is_better(self) -> bool:
-        """Whether a larger value of the metric is better."""
-        return bool(self.task.higher_is_better()[self.metric])
-
-    @property
     def output_type(self) -> str:
         """`generate_until`, `multiple_choice` or `loglikelihood`."""
         return str(self.task.OUTPUT_TYPE)
@@ -224,6 +219,11 @@ def _choose_metric(name: str, task: ConfigurableTask, wanted: str | None) -> tup
         raise ScoringError(
             f"metric {metric!r} of task {name!r} is not the mean of its items' values, "
             "and cannot be estimated from some of them; choose another metric of the task"
+        )
+    if task.higher_is_better()[metric] is False:
+        raise ScoringError(
+            f"smaller values of metric {metric!r} of task {name!r} are better, but every objective "
+            "is maximised; choose another metric of the task"
         )
     return metric, filter_name
 

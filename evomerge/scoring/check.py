@@ -110,7 +110,9 @@ def count_documents(task: LocalTask) -> int | None:
                 f"task {task.name!r} reads {path}, which does not exist; "
                 f"data files are looked for beside {task.path}, then in the working directory"
             )
-    counts = {path: _count_lines(path) for path in task.data_files if path.suffix == ".jsonl"}
+    # Patterns and addresses are left to lm-eval.
+    here = (path for path in task.data_files if path.suffix == ".jsonl" and path.is_file())
+    counts = {path: _count_lines(path) for path in here}
     if not task.document_files or not all(path in counts for path in task.document_files):
         return None
     return sum(counts[path] for path in task.document_files)
@@ -126,13 +128,13 @@ def unknown_task(name: str, known: Iterable[str], tasks_path: Path | None) -> Sc
 
 def _count_lines(path: Path) -> int:
     n_documents = 0
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
             try:
-                document = json.loads(line)
-            except ValueError as error:
+                document = json.loads(line.decode("utf-8"))
+            except (ValueError, RecursionError) as error:
                 raise ScoringError(f"{path}, line {number} is not JSON: {error}") from error
             if not isinstance(document, dict):
                 raise ScoringError(

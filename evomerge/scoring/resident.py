@@ -31,7 +31,7 @@ DTYPES = {
 
 
 class NonFiniteScore(ScoringError):  # noqa: N818
-    """The model's logits hold NaN or infinity: its weights are unusable, a score would lie."""
+    """The model's logits, or what a metric makes of its answers, hold NaN or infinity."""
 
 
 def resolve_dtype(name: str, checkpoint_dtype: str, device: str) -> str:

@@ -1,5 +1,6 @@
 """Scores of a resident model on items of benchmarks, equal to lm-eval's own, item by item."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -12,7 +13,7 @@ from evomerge.scoring import reference
 from evomerge.scoring.benchmark import Benchmark
 from evomerge.scoring.choices import ChoiceScorer
 from evomerge.scoring.greedy import GreedyScorer
-from evomerge.scoring.resident import ResidentModel
+from evomerge.scoring.resident import NonFiniteScore, ResidentModel
 
 
 class FastScorer(Protocol):
@@ -47,7 +48,7 @@ class Scorer:
 
         Raises:
             ScoringError: no such benchmark or item, or lm-eval cannot score it.
-            NonFiniteScore: the model's logits are NaN or infinite.
+            NonFiniteScore: the model's logits, or the metric of an item, are NaN or infinite.
         """
         benchmark = self._checked(task, items)
         unique = sorted(set(items))
@@ -56,6 +57,12 @@ class Scorer:
             values = {item: value for item, value in decided.items() if value is not None}
             undecided = [item for item in unique if item not in values]
             values |= reference.score_items(self._lm, benchmark, undecided)
+        for item, value in values.items():
+            if not math.isfinite(value):
+                raise NonFiniteScore(
+                    f"{benchmark.metric} of item {item} of benchmark {task!r} is {value}, "
+                    "expected a finite number"
+                )
         return TaskScores(tuple(items), tuple(values[item] for item in items))
 
     def _checked(self, task: str, items: Sequence[int]) -> Benchmark:

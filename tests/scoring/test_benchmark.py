@@ -35,7 +35,6 @@ def test_benchmarks_load_whatever_the_working_directory(
     words, choice = (benchmarks[name] for name in tiny_zoo.test_tasks)
     assert (words.n_items, words.metric, words.filter) == (60, "exact_match", "none")
     assert (choice.n_items, choice.metric, choice.output_type) == (60, "acc", "multiple_choice")
-    assert words.higher_is_better
     assert words.num_fewshot == choice.num_fewshot == 1
     assert [len(requests) for requests in choice.requests] == [4] * 60
 
@@ -183,6 +182,27 @@ def test_a_metric_without_a_value_for_each_item_is_refused(
     replace(tasks / "choice_test.yaml", "metric_list:", "metric_list:\n  - metric: f1")
     with pytest.raises(ScoringError, match=message):
         load_benchmarks(["choice_test"], tasks_path=tasks, metrics={"choice_test": metric})
+
+
+def test_a_metric_of_which_less_is_better_is_refused(tasks: Path) -> None:
+    replace(tasks / "words_test.yaml", "higher_is_better: true", "higher_is_better: false")
+    with pytest.raises(ScoringError, match=r"smaller values of metric 'exact_match'.*maximised"):
+        load_benchmarks(["words_test"], tasks_path=tasks)
+
+
+@pytest.mark.parametrize("pattern", ["words_*.jsonl", "https://example.org/words.jsonl"])
+def test_data_that_are_no_single_file_are_left_to_lm_eval(tasks: Path, pattern: str) -> None:
+    text = (tasks / "words_test.yaml").read_text()
+    (tasks / "words_test.yaml").write_text(text.replace("words_test.jsonl", pattern))
+    assert pattern in (tasks / "words_test.yaml").read_text()
+    assert check_benchmarks(["words_test"], tasks_path=tasks) == []
+
+
+def test_a_line_that_is_not_utf_8_is_named(tasks: Path) -> None:
+    with (tasks / "words_test.jsonl").open("ab") as file:
+        file.write(b'{"q": "\xff"}\n')
+    (problem,) = check_benchmarks(["words_test"], tasks_path=tasks)
+    assert "is not JSON: 'utf-8' codec can't decode" in problem.message
 
 
 def test_a_metric_that_lm_eval_would_look_for_on_a_hub_is_refused(tasks: Path) -> None:

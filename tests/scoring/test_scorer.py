@@ -42,6 +42,17 @@ def test_lm_evals_own_path_refuses_weights_that_are_not_finite(
         scorer.score("words_search", [0])
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_metric_that_is_not_finite_is_no_score(
+    scorer: Scorer, monkeypatch: pytest.MonkeyPatch, bad: float
+) -> None:
+    task = scorer._benchmarks["words_search"].task
+    monkeypatch.setattr(task, "process_results", lambda *_: {"exact_match": bad})
+    scorer._fast.clear()
+    with pytest.raises(NonFiniteScore, match=f"item 3 of benchmark 'words_search' is {bad}"):
+        scorer.score("words_search", [3])
+
+
 def test_an_unknown_benchmark_is_named(scorer: Scorer) -> None:
     with pytest.raises(ScoringError, match=r"no benchmark 'word'.*words_search, choice_search"):
         scorer.score("word", [0])
