@@ -163,6 +163,11 @@ class Estimate:
         variance = math.fsum((value - mean) ** 2 for value in values) / (n - 1)
         return cls(mean, math.sqrt(variance / n), n)
 
+    def to_json(self) -> dict[str, float | None]:
+        """`mean`, `se` and `n` as plain JSON values; a number that is not finite is null."""
+        numbers = {"mean": self.mean, "se": self.se, "n": self.n}
+        return {name: number if math.isfinite(number) else None for name, number in numbers.items()}
+
 
 @dataclass(frozen=True)
 class Evaluation:

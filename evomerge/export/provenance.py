@@ -1,13 +1,9 @@
 """Everything that made an exported model, for programs."""
 
 import json
-import math
-from collections.abc import Mapping
-from typing import Any
 
 import evomerge
 from evomerge.export.card import CardData
-from evomerge.records import Estimate
 
 FORMAT = 1
 
@@ -23,22 +19,11 @@ def provenance(card: CardData) -> str:
             for role, path in (("base", card.base), *card.experts.items())
         },
         "scores": {
-            "search": _estimates(card.member.objectives),
-            "test": _estimates(card.member.test),
+            "search": {name: e.to_json() for name, e in card.member.objectives.items()},
+            "test": {name: e.to_json() for name, e in card.member.test.items()},
         },
         "commands": list(card.commands),
         "seed": card.seed,
         "versions": {"evomerge": evomerge.__version__, **card.versions},
     }
     return json.dumps(data, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
-
-
-def _estimates(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
-    return {
-        name: {"mean": _finite(estimate.mean), "se": _finite(estimate.se), "n": estimate.n}
-        for name, estimate in estimates.items()
-    }
-
-
-def _finite(number: float) -> float | None:
-    return number if math.isfinite(number) else None

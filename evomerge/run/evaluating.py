@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from evomerge.records import Estimate, ItemScores, Phase
+from evomerge.records import ItemScores, Phase
 from evomerge.run.build import load_experiment_tasks, make_plan
 from evomerge.run.estimates import estimates
 from evomerge.run.plan import Plan
@@ -41,16 +41,11 @@ def print_evaluation(evaluation: Mapping[str, Any]) -> None:
     console = Console(highlight=False)
     for phase, key in PHASES:
         for name, score in evaluation[key].items():
-            console.print(
-                f"{phase:<7} {name:<24} {score['mean']:.4f} ± {score['se']:.4f}  n={score['n']}"
-            )
+            error = "" if score["se"] is None else f" ± {score['se']:.4f}"
+            console.print(f"{phase:<7} {name:<24} {score['mean']:.4f}{error}  n={score['n']}")
 
 
-def _score(scorer: Scorer, plan: Plan, phase: Phase) -> dict[str, dict[str, float]]:
+def _score(scorer: Scorer, plan: Plan, phase: Phase) -> dict[str, dict[str, float | None]]:
     tasks = {task: scorer.score(task, items) for task, items in plan.items[phase].items()}
     scores = estimates(ItemScores("", tasks, phase), plan.objectives)
-    return {name: _json(estimate) for name, estimate in scores.items()}
-
-
-def _json(estimate: Estimate) -> dict[str, float]:
-    return {"mean": estimate.mean, "se": estimate.se, "n": estimate.n}
+    return {name: estimate.to_json() for name, estimate in scores.items()}

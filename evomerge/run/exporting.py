@@ -30,6 +30,7 @@ def export_candidate(run_dir: Path, candidate_id: str, out_dir: Path) -> None:
         UsageError: there is no such run or candidate, or `out_dir` is taken.
         ModelError: a source cannot be read, or is no longer what it was when the run started.
     """
+    out_dir = out_dir.resolve()  # `.` has no name of its own
     state, plan = read_run(run_dir)
     member = find_member(comparison(state, plan.objectives, plan.baselines), candidate_id)
     experiment = plan.experiment
@@ -92,7 +93,7 @@ def reproducing_commands(plan: Plan, run_dir: Path, out_dir: Path) -> Iterator[s
             if phase == "search" and num_fewshot != 0:
                 continue
             command = evaluate_command(
-                out_dir.resolve(),
+                out_dir,
                 tasks,
                 dtype=plan.dtype,
                 include_path=include_path,

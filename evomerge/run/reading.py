@@ -66,7 +66,7 @@ def print_status(status: Mapping[str, Any]) -> None:
     """Print what `status_of` found, a fact a line."""
     console = Console(highlight=False)
     holder = f" (held by {status['holder']})" if status["holder"] else ""
-    console.print(f"{status['run_dir']}: {status['state']}{holder}", soft_wrap=True)
+    console.print(f"{status['run_dir']}: {status['state']}{holder}", soft_wrap=True, markup=False)
     console.print(f"evaluations  {status['n_done']}/{status['n_total']}")
     for reason, count in status["failures"].items():
         console.print(f"failed       {count} × {reason}")

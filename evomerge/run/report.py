@@ -34,13 +34,13 @@ def write_front(comparison: Comparison, run_dir: Path, title: str) -> None:
 
 def print_report(comparison: Comparison, run_dir: Path, mlflow: bool) -> None:
     """Print the front beside the baselines, where to see it, and what to type next."""
-    console = Console()
+    console = Console(highlight=False, markup=False)
     console.print(front_table(comparison))
-    console.print(f"Interactive front: {run_dir / FRONT_PAGE}", soft_wrap=True, highlight=False)
+    console.print(f"Interactive front: {run_dir / FRONT_PAGE}", soft_wrap=True)
     commands = [f"evomerge front {run_dir} --json"]
     if mlflow:
         commands.insert(0, f"evomerge ui {run_dir}")
     best = ranked(comparison)
     if best:
         commands.append(f"evomerge export {run_dir} {best[0][1].id} {run_dir / 'best'}")
-    console.print("Next:\n  " + "\n  ".join(commands), soft_wrap=True, highlight=False)
+    console.print("Next:\n  " + "\n  ".join(commands), soft_wrap=True)

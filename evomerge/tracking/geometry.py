@@ -4,11 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from evomerge.records import Comparison, Estimate, Member, Phase
+from evomerge.records import Comparison, Member, Phase
 from evomerge.tracking.placement import place_labels
-from evomerge.tracking.table import ranked, ranked_baselines, scores
-
-UNKNOWN = Estimate(math.nan, math.nan, 0)
+from evomerge.tracking.table import UNKNOWN, ranked, ranked_baselines, scores
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,8 @@ class MlflowTracker:
 
     What could not be sent is kept and sent with the next message, so that a server may go away and
     come back. At the end the queue has two minutes after a search that finished and five seconds
-    after one that was killed; what is left then is left out, and the next `resume` sends it.
+    after one that did not; what is left then is left out. The next `resume` of a run that has not
+    finished sends it; a finished one stays incomplete there, and whole in its journal.
     """
 
     def __init__(self, facts: RunFacts, open_sink: Callable[[], Sink] | None = None) -> None:

@@ -8,11 +8,11 @@ from plotly.offline import get_plotlyjs
 
 from evomerge.records import Comparison, Estimate, Member, Phase
 from evomerge.tracking.figures import coordinates_figure, front_figure
-from evomerge.tracking.geometry import UNKNOWN
 from evomerge.tracking.heatmap import heatmap_json
 from evomerge.tracking.page_parts import SCRIPT, STYLE
 from evomerge.tracking.table import (
     BEST,
+    UNKNOWN,
     has_test,
     mean_estimate,
     ranked,

@@ -15,6 +15,7 @@ from rich.text import Text
 from evomerge.records import Comparison, Estimate, Member, Phase
 
 BEST = "★"
+UNKNOWN = Estimate(math.nan, math.nan, 0)
 _PHASES: tuple[Phase, ...] = ("search", "test")
 
 
@@ -98,10 +99,9 @@ def _table(comparison: Comparison, phases: tuple[Phase, ...]) -> Table:
 
 
 def _cells(member: Member, phases: Sequence[Phase], objectives: Sequence[str]) -> list[str]:
-    unknown = Estimate(math.nan, math.nan, 0)
     cells = []
     for phase in phases:
-        estimates = [scores(member, phase).get(name, unknown) for name in objectives]
+        estimates = [scores(member, phase).get(name, UNKNOWN) for name in objectives]
         cells += [text_of(estimate) for estimate in (*estimates, mean_estimate(estimates))]
     return cells
 
@@ -118,7 +118,7 @@ def mean_estimate(estimates: Sequence[Estimate]) -> Estimate:
     """The mean of k means, with √(Σ se²) / k: the objectives' items are independent samples."""
     k = len(estimates)
     if k == 0:
-        return Estimate(math.nan, math.nan, 0)
+        return UNKNOWN
     mean = math.fsum(estimate.mean for estimate in estimates) / k
     error = math.sqrt(math.fsum(estimate.se**2 for estimate in estimates)) / k
     return Estimate(mean, error, sum(estimate.n for estimate in estimates))
@@ -151,7 +151,7 @@ def to_csv(comparison: Comparison) -> str:
 
 def _numbers(member: Member, columns: list[tuple[Phase, str]]) -> Iterator[str]:
     for phase, name in columns:
-        estimate = scores(member, phase).get(name, Estimate(math.nan, math.nan, 0))
+        estimate = scores(member, phase).get(name, UNKNOWN)
         for number in (estimate.mean, estimate.se):
             yield f"{number:.6g}" if math.isfinite(number) else ""
 
@@ -159,21 +159,10 @@ def _numbers(member: Member, columns: list[tuple[Phase, str]]) -> Iterator[str]:
 def _member_json(member: Member) -> dict[str, Any]:
     return {
         "id": member.id,
-        "objectives": _estimates_json(member.objectives),
-        "test": _estimates_json(member.test),
+        "objectives": {name: e.to_json() for name, e in member.objectives.items()},
+        "test": {name: e.to_json() for name, e in member.test.items()},
         "recipe": member.recipe.to_json(),
     }
-
-
-def _estimates_json(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
-    return {
-        name: {"mean": _finite(estimate.mean), "se": _finite(estimate.se), "n": estimate.n}
-        for name, estimate in estimates.items()
-    }
-
-
-def _finite(number: float) -> float | None:
-    return number if math.isfinite(number) else None
 
 
 def to_markdown(comparison: Comparison) -> str:

@@ -6,7 +6,6 @@ import plotly.graph_objects as go
 
 from evomerge.records import Comparison, Member, Phase
 from evomerge.tracking.geometry import (
-    UNKNOWN,
     Mark,
     Scene,
     Window,
@@ -15,7 +14,7 @@ from evomerge.tracking.geometry import (
 )
 from evomerge.tracking.hover import hover_text
 from evomerge.tracking.style import BASELINE, BASELINE_INK, BASELINES, DOMINATED, FRONT, FRONT_LINE
-from evomerge.tracking.table import ranked, ranked_baselines, scores
+from evomerge.tracking.table import UNKNOWN, ranked, ranked_baselines, scores
 
 _BEST = "best mean (search items)"
 _SYMBOLS = ("diamond", "square", "triangle-up", "cross", "pentagon", "hexagon", "triangle-down")

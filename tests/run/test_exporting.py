@@ -13,10 +13,12 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from evomerge.errors import ModelError, UsageError
+from evomerge.records import Estimate
 from evomerge.run.directory import read_run
-from evomerge.run.evaluating import evaluate_model
+from evomerge.run.evaluating import evaluate_model, print_evaluation
 from evomerge.run.exporting import export_candidate
-from evomerge.run.reading import front_json
+from evomerge.run.reading import comparison_of, front_json
+from evomerge.run.report import print_report
 from evomerge.run.start import run_experiment
 from evomerge.workers.worker import Worker
 from tests.experiment import write_experiment
@@ -117,3 +119,30 @@ def test_a_source_that_changed_is_not_exported_as_if_it_had_been_scored(tmp_path
     red.write_bytes(blue.read_bytes())
     with pytest.raises(ModelError, match=r"model:red changed since the run started"):
         export_candidate(tmp_path / "run", "base", tmp_path / "model")
+
+
+def test_an_export_may_go_into_the_empty_folder_one_is_in(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    export_candidate(config.parent / "run", "uniform", Path())
+    assert (tmp_path / "here/README.md").read_text().count("# here") == 1
+    assert (tmp_path / "here/model.safetensors").is_file()
+
+
+def test_scores_of_a_single_item_are_printed_without_a_standard_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    single, several = Estimate.of([1.0]).to_json(), Estimate.of([1.0, 0.0]).to_json()
+    print_evaluation({"objectives": {"one": single}, "test": {"two": several}})
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.split() == ["search", "one", "1.0000", "n=1"]
+    assert second.split() == ["test", "two", "0.5000", "±", "0.5000", "n=2"]
+
+
+def test_a_directory_with_brackets_in_its_name_is_printed_as_it_is(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    print_report(comparison_of(config.parent / "run"), Path("runs/[/red] [b]"), mlflow=False)
+    assert f"evomerge front {Path('runs/[/red] [b]')} --json" in capsys.readouterr().out
