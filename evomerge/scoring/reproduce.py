@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from evomerge.errors import ScoringError
+from evomerge.errors import InfrastructureError, ScoringError
 from evomerge.scoring.check import count_documents
 from evomerge.scoring.task_files import find_tasks, read_task
 
@@ -60,18 +60,26 @@ def write_portable_tasks(
 
     Raises:
         ScoringError: a task's YAML is refused (see `read_task`), or a data file is missing.
+        InfrastructureError: the folder cannot be written.
     """
     found = find_tasks(tasks_path)
-    out_dir.mkdir(parents=True, exist_ok=True)
-    written = []
+    texts = {}
     for name in dict.fromkeys(names):
         if name in found:
             task = read_task(found[name])
             count_documents(task)
-            written.append(out_dir / f"{name}.yaml")
             text = yaml.safe_dump(task.config, sort_keys=False, allow_unicode=True)
-            written[-1].write_text(text, encoding="utf-8")
-    return tuple(written)
+            texts[out_dir / f"{name}.yaml"] = text
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+        for path, text in texts.items():
+            path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InfrastructureError(
+            f"cannot write task files into {out_dir}: {error.strerror}; free space or permissions, "
+            "then try again"
+        ) from error
+    return tuple(texts)
 
 
 def _samples(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from evomerge.errors import ScoringError
+from evomerge.errors import InfrastructureError, ScoringError
 from evomerge.scoring.benchmark import load_benchmarks
 from evomerge.scoring.reproduce import evaluate_command, write_portable_tasks
 from evomerge.scoring.resident import ResidentModel
@@ -87,3 +87,11 @@ def test_a_portable_task_is_the_task_with_absolute_data_files(
     original = read_task(tiny_zoo.tasks_path / "words_test.yaml")
     assert read_task(path).config == original.config
     assert all(file.is_absolute() and file.is_file() for file in read_task(path).data_files)
+
+
+def test_a_folder_that_cannot_be_written_is_told(tiny_zoo: TinyZoo, tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(InfrastructureError, match=r"cannot write task files into .*taken: "):
+        write_portable_tasks(
+            ["words_test"], tasks_path=tiny_zoo.tasks_path, out_dir=tmp_path / "taken"
+        )
