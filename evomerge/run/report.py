@@ -11,6 +11,7 @@ from evomerge.run.directory import FRONT_JSON, FRONT_PAGE, FRONT_PICTURE
 from evomerge.tracking.page import front_page
 from evomerge.tracking.still import front_png
 from evomerge.tracking.table import front_table, ranked, to_json
+from evomerge.tracking.target import EXPERIMENT, tracking_uri, without_credentials
 
 
 def write_front(comparison: Comparison, run_dir: Path, title: str) -> None:
@@ -39,6 +40,8 @@ def print_report(comparison: Comparison, run_dir: Path, mlflow: bool) -> None:
     console.print(f"Interactive front: {run_dir / FRONT_PAGE}", soft_wrap=True)
     commands = [f"evomerge front {run_dir} --json"]
     if mlflow:
+        store = without_credentials(tracking_uri(run_dir))
+        console.print(f"MLflow: {store}, experiment {EXPERIMENT}", soft_wrap=True, highlight=False)
         commands.insert(0, f"evomerge ui {run_dir}")
     best = ranked(comparison)
     if best:
