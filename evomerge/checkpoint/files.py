@@ -14,6 +14,22 @@ INDEX = "model.safetensors.index.json"
 _SNIFFED_BYTES = 512
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
+COPIED_FILES = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "vocab.txt",
+    "merges.txt",
+    "spiece.model",
+    "chat_template.jinja",
+)
+"""What a merged model takes over from its base, beside the shape of its weights."""
+
 
 def check_folder(path: Path) -> None:
     """Refuse a path that is not the folder of a model.

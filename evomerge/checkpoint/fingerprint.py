@@ -7,18 +7,25 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from evomerge.checkpoint.files import COPIED_FILES
 from evomerge.checkpoint.reader import Checkpoint
 
 _PIECE_BYTES = 16 << 20
 
 
 def fingerprint(checkpoint: Checkpoint) -> str:
-    """SHA-256 over the config and over every tensor's name, dtype, shape and bytes.
+    """SHA-256 over config, tokenizer, generation settings, and every tensor with its name.
 
     The same for a model however it is split into files. Streams through the mapped files, so it
     takes as long as reading them does.
     """
-    digest = hashlib.sha256(json.dumps(dict(checkpoint.config), sort_keys=True).encode())
+    digest = hashlib.sha256()
+    for name in COPIED_FILES:
+        path = checkpoint.path / name
+        if path.is_file():
+            digest.update(
+                json.dumps([name, hashlib.sha256(path.read_bytes()).hexdigest()]).encode()
+            )
     for name, info in sorted(checkpoint.infos().items()):
         digest.update(json.dumps([name, str(info.dtype), info.shape]).encode())
         for piece in pieces(checkpoint.read(name).reshape(-1).view(torch.uint8), _PIECE_BYTES):

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from evomerge.checkpoint.files import INDEX
+from evomerge.checkpoint.files import COPIED_FILES, INDEX
 from evomerge.checkpoint.reader import Checkpoint
 from evomerge.errors import (
     InfrastructureError,
@@ -26,22 +26,6 @@ from evomerge.errors import (
 from evomerge.records import TensorInfo
 
 _SHARD_BYTES = 5_000_000_000
-
-COPIED_FILES = (
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "vocab.txt",
-    "merges.txt",
-    "spiece.model",
-    "chat_template.jinja",
-)
-"""What a merged model takes over from its base, beside the shape of its weights."""
 
 
 def write_checkpoint(

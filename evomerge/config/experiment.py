@@ -78,7 +78,9 @@ class Budget(Section):
 
     evaluations: int = Field(96, ge=1, le=10_000_000, description="candidates, failures included")
     wall_time_s: float | None = Field(
-        None, gt=0, description="stop proposing after so many seconds; `mode: async` only"
+        None,
+        gt=0,
+        description="ask no more so many seconds after a start or resume; `mode: async` only",
     )
 
 

@@ -4,12 +4,12 @@ Killed at any line it loses nothing: what the journal holds is never evaluated a
 does not hold has not been acted on.
 """
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from evomerge.errors import UsageError
 from evomerge.journal.events import Asked, Proposed, Told
 from evomerge.records import Candidate, Job, Outcome
 from evomerge.run.estimates import ObjectiveTasks, outcome_of
@@ -18,6 +18,8 @@ from evomerge.search.controller import Controller, ask_rng
 from evomerge.search.ordered import Step, Window
 from evomerge.search.space import SearchSpace
 from evomerge.workers.pool import Pool
+
+log = logging.getLogger(__name__)
 
 MAX_ATTEMPTS = 1000
 """How often one number is asked before the space counts as exhausted."""
@@ -53,11 +55,15 @@ class Search:
     def take_steps(self) -> list[Job]:
         """Ask and tell as far as the window allows; the jobs of the new candidates."""
         if self.stop_at is not None and time.monotonic() >= self.stop_at:
-            self.window.budget = self.window.n_asked
+            self.window.close(self.window.n_asked)
         jobs = []
         for step in self.window.steps():
             if step.action == "ask":
-                jobs.append(self._job(self._ask(step)))
+                candidate = self._ask(step)
+                if candidate is None:
+                    self.window.close(step.number)
+                else:
+                    jobs.append(self._job(candidate))
             else:
                 self._tell(step)
         return jobs
@@ -67,8 +73,11 @@ class Search:
         for number in self.record.state.numbers_of(candidate_id):
             self.window.arrive(number)
 
-    def _ask(self, step: Step) -> Candidate:
-        """A candidate whose recipe nobody proposed before: no merge is scored twice."""
+    def _ask(self, step: Step) -> Candidate | None:
+        """A candidate whose recipe nobody proposed before: no merge is scored twice.
+
+        None where the controller finds no new one, so that the search ends with what it has.
+        """
         for attempt in range(MAX_ATTEMPTS):
             genome = self.controller.ask(step.number, ask_rng(self.seed, step.number, attempt))
             candidate = self.space.candidate(step.number, genome)
@@ -77,11 +86,14 @@ class Search:
                     Asked(step.number, attempt, candidate.id, candidate.genome, candidate.recipe)
                 )
                 return candidate
-        raise UsageError(
-            f"{MAX_ATTEMPTS} proposals in a row were merges already scored: the search space of "
-            f"{self.space.n_dims} genes is exhausted; lower budget.evaluations or make the space "
-            "larger (smaller merge.granularity, split_modules: true)"
+        log.warning(
+            "%d proposals in a row were merges already scored: the search space of %d genes is "
+            "exhausted after %d candidates; a smaller merge.granularity makes it larger",
+            MAX_ATTEMPTS,
+            self.space.n_dims,
+            step.number,
         )
+        return None
 
     def _tell(self, step: Step) -> None:
         outcome = self._outcome(step.number)

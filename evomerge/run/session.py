@@ -140,7 +140,7 @@ class Session:
 
     def _require_survivors(self) -> None:
         failures = self._record.state.failures
-        if self._record.state.n_failed == self._record.state.n_done:
+        if 0 < self._record.state.n_done == self._record.state.n_failed:
             raise ScoringError(
                 f"every candidate failed ({failures}); `evomerge status {self._run_dir}` "
                 "shows the messages"

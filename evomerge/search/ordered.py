@@ -86,6 +86,10 @@ class Window:
             del self._out[number]
             self._arrived[number] = None
 
+    def close(self, n_asked: int) -> None:
+        """Ask no more: the first `n_asked` candidates are all that there will be."""
+        self.n_asked = self.budget = n_asked
+
     def steps(self) -> Iterator[Step]:
         """Every step that can be taken now, in order; ends when a result must arrive first.
 
