@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 
+LONGEST_S = 31_536_000
+"""A year, in seconds: no time limit may be longer, as timers of the system overflow."""
+
 
 class Section(BaseModel):
     """A part of the experiment file: frozen, strict about types, closed to unknown keys."""
@@ -69,7 +72,10 @@ class Scoring(Section):
     )
     batch_size: int = Field(64, ge=1, le=65_536, description="sequences per forward pass")
     timeout_s: float | None = Field(
-        None, gt=0, description="seconds after which a candidate counts as failed"
+        None,
+        gt=0,
+        le=LONGEST_S,
+        description="seconds after which a candidate counts as failed",
     )
 
 
@@ -78,7 +84,10 @@ class Budget(Section):
 
     evaluations: int = Field(96, ge=1, le=10_000_000, description="candidates, failures included")
     wall_time_s: float | None = Field(
-        None, gt=0, description="stop proposing after so many seconds; `mode: async` only"
+        None,
+        gt=0,
+        le=LONGEST_S,
+        description="stop proposing after so many seconds; `mode: async` only",
     )
 
 
