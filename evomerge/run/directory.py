@@ -7,7 +7,7 @@ from pathlib import Path
 
 from evomerge.errors import InfrastructureError, UsageError
 from evomerge.journal.journal import Journal
-from evomerge.journal.lock import RunLock
+from evomerge.journal.lock import HOLDER_NAME, LOCK_NAME, RunLock
 from evomerge.journal.state import RunState, fold
 from evomerge.run.plan import Plan
 from evomerge.run.record import Record
@@ -27,6 +27,7 @@ def writing(run_dir: Path) -> Iterator[Record]:
     no directory behind.
 
     Raises:
+        UsageError: it holds files of something else.
         RunLockedError: another process holds the directory.
         InfrastructureError: it cannot be made or written.
     """
@@ -38,6 +39,8 @@ def writing(run_dir: Path) -> Iterator[Record]:
             f"cannot make the run directory {run_dir}: {error.strerror}; choose another with --out"
         ) from error
     path = run_dir / JOURNAL_NAME
+    if not path.exists():
+        _refuse_foreign_files(run_dir)
     with ExitStack() as undo:
         if is_new:
             undo.callback(shutil.rmtree, run_dir, ignore_errors=True)
@@ -50,6 +53,17 @@ def writing(run_dir: Path) -> Iterator[Record]:
             finally:
                 if len(journal) > 0:
                     undo.pop_all()
+
+
+def _refuse_foreign_files(run_dir: Path) -> None:
+    """Refuse a directory of something else, whose files a run could overwrite."""
+    own = (LOCK_NAME, Path(HOLDER_NAME).stem, JOURNAL_NAME)
+    foreign = sorted(path.name for path in run_dir.iterdir() if not path.name.startswith(own))
+    if foreign:
+        raise UsageError(
+            f"{run_dir} holds no run (no {JOURNAL_NAME}) but {len(foreign)} other file(s), such as "
+            f"{foreign[0]}; expected a new or empty directory: choose one with --out"
+        )
 
 
 def read_run(run_dir: Path) -> tuple[RunState, Plan]:
