@@ -196,7 +196,9 @@ def _compile(name: str, task: ConfigurableTask, wanted: str | None) -> Benchmark
             task.build_all_requests()
     except _TASK_ERRORS as error:
         raise ScoringError(
-            f"lm-eval cannot build the prompts of task {name!r}: {type(error).__name__}: {error}"
+            f"lm-eval cannot build the prompts of task {name!r}: {type(error).__name__}: {error}; "
+            "does every document have the fields that its YAML names, and has its fewshot_split "
+            f"more than {task.config.num_fewshot or 0} documents?"
         ) from error
     documents = list(task.eval_docs)
     requests: list[list[Instance]] = [[] for _ in documents]
