@@ -63,11 +63,6 @@ class Benchmark:
         return len(self.requests)
 
     @property
-    def higher_is_better(self) -> bool:
-        """Whether a larger value of the metric is better."""
-        return bool(self.task.higher_is_better()[self.metric])
-
-    @property
     def output_type(self) -> str:
         """`generate_until`, `multiple_choice` or `loglikelihood`."""
         return str(self.task.OUTPUT_TYPE)
@@ -169,11 +164,17 @@ def _load_task(local: LocalTask) -> ConfigurableTask:
     except _TASK_ERRORS as error:
         raise ScoringError(
             f"lm-eval cannot load task {local.name!r} from {local.path}: "
-            f"{type(error).__name__}: {error}; data on a hub must be downloaded once while online"
+            f"{_explained(error)}; data on a hub must be downloaded once while online"
         ) from error
     if not isinstance(task, ConfigurableTask):
         raise ScoringError(f"task {local.name!r} is a {type(task).__name__}, expected a YAML task")
     return task
+
+
+def _explained(error: BaseException) -> str:
+    """The error and what caused it: `datasets` says only in the cause which column it missed."""
+    cause = f" ({error.__cause__})" if error.__cause__ else ""
+    return f"{type(error).__name__}: {error}{cause}"
 
 
 def _set_fewshot(name: str, task: ConfigurableTask, num_fewshot: int | None, seed: int) -> None:
@@ -226,6 +227,11 @@ def _choose_metric(name: str, task: ConfigurableTask, wanted: str | None) -> tup
         raise ScoringError(
             f"metric {metric!r} of task {name!r} is not the mean of its items' values, "
             "and cannot be estimated from some of them; choose another metric of the task"
+        )
+    if not task.higher_is_better()[metric]:
+        raise ScoringError(
+            f"metric {metric!r} of task {name!r} has higher_is_better: false, but a search "
+            "maximises it; choose another metric of the task, such as one minus this one"
         )
     return metric, filter_name
 

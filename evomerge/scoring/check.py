@@ -126,12 +126,12 @@ def unknown_task(name: str, known: Iterable[str], tasks_path: Path | None) -> Sc
 
 def _count_lines(path: Path) -> int:
     n_documents = 0
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
             try:
-                document = json.loads(line)
+                document = json.loads(line.decode("utf-8"))
             except ValueError as error:
                 raise ScoringError(f"{path}, line {number} is not JSON: {error}") from error
             if not isinstance(document, dict):

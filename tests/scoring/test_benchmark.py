@@ -35,7 +35,6 @@ def test_benchmarks_load_whatever_the_working_directory(
     words, choice = (benchmarks[name] for name in tiny_zoo.test_tasks)
     assert (words.n_items, words.metric, words.filter) == (60, "exact_match", "none")
     assert (choice.n_items, choice.metric, choice.output_type) == (60, "acc", "multiple_choice")
-    assert words.higher_is_better
     assert words.num_fewshot == choice.num_fewshot == 1
     assert [len(requests) for requests in choice.requests] == [4] * 60
 
@@ -75,6 +74,9 @@ BROKEN = {
     "a malformed line": (
         "words_test", lambda t: replace(t / "words_test.jsonl", '"}\n', '"\n'),
         r"words_test\.jsonl, line 1 is not JSON"),
+    "a line that is no UTF-8": (
+        "words_test", lambda t: (t / "words_test.jsonl").write_bytes(b'{}\n{"a": "\xfc"}\n'),
+        r"words_test\.jsonl, line 2 is not JSON: 'utf-8' codec"),
     "a line that is no object": (
         "words_test", lambda t: (t / "words_test.jsonl").write_text('{"a": 1}\n\n[1]\n'),
         r"words_test\.jsonl, line 3 holds a list, expected a JSON object"),
@@ -183,6 +185,18 @@ def test_a_metric_without_a_value_for_each_item_is_refused(
     replace(tasks / "choice_test.yaml", "metric_list:", "metric_list:\n  - metric: f1")
     with pytest.raises(ScoringError, match=message):
         load_benchmarks(["choice_test"], tasks_path=tasks, metrics={"choice_test": metric})
+
+
+def test_a_metric_that_is_better_when_lower_is_refused(tasks: Path) -> None:
+    replace(tasks / "words_test.yaml", "higher_is_better: true", "higher_is_better: false")
+    with pytest.raises(ScoringError, match=r"'exact_match' .* higher_is_better: false.*maximises"):
+        load_benchmarks(["words_test"], tasks_path=tasks)
+
+
+def test_documents_with_unlike_fields_are_an_error_that_names_them(tasks: Path) -> None:
+    replace(tasks / "words_test.jsonl", '"target"', '"answer"')
+    with pytest.raises(ScoringError, match=r"(?s)cannot load task 'words_test'.*answer"):
+        load_benchmarks(["words_test"], tasks_path=tasks)
 
 
 def test_a_metric_that_lm_eval_would_look_for_on_a_hub_is_refused(tasks: Path) -> None:
