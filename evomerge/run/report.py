@@ -12,6 +12,7 @@ from evomerge.run.directory import FRONT_JSON, FRONT_PAGE, FRONT_PICTURE
 from evomerge.tracking.page import front_page
 from evomerge.tracking.still import front_png
 from evomerge.tracking.table import front_table, ranked, to_json
+from evomerge.tracking.target import EXPERIMENT, tracking_uri, without_credentials
 
 
 def write_front(comparison: Comparison, run_dir: Path, title: str) -> None:
@@ -40,6 +41,8 @@ def print_report(comparison: Comparison, run_dir: Path, mlflow: bool) -> None:
     quoted = shlex.quote(str(run_dir))
     commands = [f"evomerge front {quoted} --json"]
     if mlflow:
+        store = without_credentials(tracking_uri(run_dir))
+        print(f"MLflow: {store}, experiment {EXPERIMENT}")
         commands.insert(0, f"evomerge ui {quoted}")
     best = ranked(comparison)
     if best:

@@ -9,6 +9,7 @@ from typing import Any
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
+EXPERIMENT = "evomerge"
 
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -37,7 +38,7 @@ class RunFacts:
     title: str
     run_dir: Path
     config: Mapping[str, Any]
-    experiment: str = "evomerge"
+    experiment: str = EXPERIMENT
 
 
 def local_uri(run_dir: Path) -> str:
