@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -9,6 +10,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from evomerge.errors import ConfigError, EvomergeError
+from evomerge.run.interrupt import SIGNALS, Interrupted
 
 app = typer.Typer(
     name="evomerge",
@@ -60,6 +62,7 @@ def run(
 
     Example: evomerge run experiments/quickstart.yaml --set seed=1 --out runs/second
     """
+    _end_at_once_on_signals()
     from evomerge.run.start import run_experiment
 
     _leave(run_experiment(config, overrides or (), out))
@@ -75,6 +78,7 @@ def resume(
 
     Example: evomerge resume runs/quickstart
     """
+    _end_at_once_on_signals()
     from evomerge.run.start import resume_run
 
     _leave(resume_run(run_dir))
@@ -205,6 +209,15 @@ def ui(
     raise typer.Exit(serve_ui(run_dir, port))
 
 
+def _end_at_once_on_signals() -> None:
+    """Exit on a signal until the run takes them over: nothing is at stake before.
+
+    Libraries that import each other lazily turn a KeyboardInterrupt into an ImportError.
+    """
+    for signum in SIGNALS:
+        signal.signal(signum, lambda received, _frame: os._exit(128 + received))
+
+
 def _leave(exit_code: int) -> NoReturn:
     """Exit; at once after an interrupt, when threads of libraries may still be busy.
 
@@ -237,6 +250,9 @@ def main() -> None:
         if os.environ.get("EVOMERGE_DEBUG"):
             raise
         sys.exit(error.exit_code)
+    except Interrupted as interruption:
+        print(f"Stopped by {interruption}; the same command goes on.", file=sys.stderr, flush=True)
+        os._exit(interruption.exit_code)
     except BrokenPipeError:
         # The reader went away (`evomerge front … | head`); leave quietly.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 
+LONGEST_S = 31_536_000
+"""A year, in seconds: no time limit may be longer, as timers of the system overflow."""
+
 
 class Section(BaseModel):
     """A part of the experiment file: frozen, finite, closed to unknown keys."""
@@ -69,7 +72,10 @@ class Scoring(Section):
     )
     batch_size: int = Field(64, ge=1, le=65_536, description="sequences per forward pass")
     timeout_s: float | None = Field(
-        None, gt=0, description="seconds after which a candidate counts as failed"
+        None,
+        gt=0,
+        le=LONGEST_S,
+        description="seconds after which a candidate counts as failed",
     )
 
 
@@ -80,6 +86,7 @@ class Budget(Section):
     wall_time_s: float | None = Field(
         None,
         gt=0,
+        le=LONGEST_S,
         description="ask no more so many seconds after a start or resume; `mode: async` only",
     )
 

@@ -28,6 +28,8 @@ from evomerge.errors import ConfigError, Problem
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
 MAX_ALIASES = 16
+UNREADABLE = (YAMLError, ValueError, RecursionError)
+"""What ruamel raises on text that is no YAML, no number or date, or nested into itself."""
 
 KeyPath = tuple[str | int, ...]
 Positions = Mapping[KeyPath, tuple[int, int]]
@@ -55,14 +57,17 @@ def read_document(path: Path) -> Document:
         raise _located(path, error, "duplicate key: keep one of the two") from error
     except MarkedYAMLError as error:
         raise _located(path, error, f"not valid YAML: {error.problem or error}") from error
-    except (YAMLError, ValueError, RecursionError) as error:
+    except UNREADABLE as error:
         raise _refusal(str(path), f"not valid YAML: {error}") from error
     if not isinstance(loaded, CommentedMap):
         found = "an empty file" if loaded is None else "no mapping"
         raise _refusal(str(path), f"{found}; expected keys such as `base:` and `experts:`")
     positions: dict[KeyPath, tuple[int, int]] = {}
-    _collect_positions(loaded, (), positions)
-    return Document(_plain(loaded), positions)
+    try:
+        _collect_positions(loaded, (), positions)
+        return Document(_plain(loaded), positions)
+    except RecursionError as error:
+        raise _refusal(str(path), "an alias holds itself: write values out") from error
 
 
 def _read_text(path: Path) -> str:
@@ -140,7 +145,7 @@ def parse_value(text: str) -> Any:
     try:
         _refuse_dangerous_features(YAML(typ="rt", pure=True).parse(text), "--set")
         return _plain(YAML(typ="rt", pure=True).load(text))
-    except (YAMLError, ValueError, RecursionError) as error:
+    except UNREADABLE as error:
         raise _refusal("--set", f"`{text[:80]}` is not a YAML value that can be used") from error
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from evomerge.errors import InfrastructureError, UsageError
 from evomerge.journal.journal import Journal
-from evomerge.journal.lock import RunLock
+from evomerge.journal.lock import HOLDER_NAME, LOCK_NAME, RunLock
 from evomerge.journal.state import RunState, fold
 from evomerge.run.plan import Plan
 from evomerge.run.record import Record
@@ -27,11 +27,14 @@ def writing(run_dir: Path) -> Iterator[Record]:
     refused leaves none behind.
 
     Raises:
+        UsageError: it holds files of something else.
         RunLockedError: another process holds the directory.
         InfrastructureError: it cannot be made or written.
     """
     is_new = _make(run_dir)
     path = run_dir / JOURNAL_NAME
+    if not path.exists():
+        _refuse_foreign_files(run_dir)
     # Removed only by who holds the lock: the first to make a directory need not be the one to run.
     with RunLock(run_dir), ExitStack() as undo:
         if is_new:
@@ -59,6 +62,17 @@ def _make(run_dir: Path) -> bool:
             f"cannot make the run directory {run_dir}: {error.strerror}; choose another with --out"
         ) from error
     return False
+
+
+def _refuse_foreign_files(run_dir: Path) -> None:
+    """Refuse a directory of something else, whose files a run could overwrite."""
+    own = (LOCK_NAME, Path(HOLDER_NAME).stem, JOURNAL_NAME)
+    foreign = sorted(path.name for path in run_dir.iterdir() if not path.name.startswith(own))
+    if foreign:
+        raise UsageError(
+            f"{run_dir} holds no run (no {JOURNAL_NAME}) but {len(foreign)} other file(s), such as "
+            f"{foreign[0]}; expected a new or empty directory: choose one with --out"
+        )
 
 
 def read_run(run_dir: Path) -> tuple[RunState, Plan]:

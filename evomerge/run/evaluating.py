@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from evomerge.checkpoint.reader import open_checkpoint
 from evomerge.records import ItemScores, Phase
 from evomerge.run.build import load_experiment_tasks, make_plan
 from evomerge.run.estimates import estimates
@@ -29,6 +30,7 @@ def evaluate_model(model_dir: Path, config: Path, overrides: Sequence[str]) -> d
     experiment = load_experiment(config, overrides)
     benchmarks = load_experiment_tasks(experiment)
     plan = make_plan(experiment, benchmarks)
+    open_checkpoint(model_dir)  # says best what is wrong with a folder
     torch.set_num_threads(experiment.scoring.threads)
     model = ResidentModel.from_folder(model_dir, dtype=DTYPES[plan.dtype])
     scorer = Scorer(model, benchmarks, batch_size=experiment.scoring.batch_size)

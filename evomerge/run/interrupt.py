@@ -27,20 +27,24 @@ class Interrupted(BaseException):
 def interruptible() -> Iterator[None]:
     """Turn the first SIGINT or SIGTERM in the block into `Interrupted`; a second one exits at once.
 
-    The journal is safe at any moment, so leaving at once loses nothing but what is in flight.
+    The journal is safe at any moment, so leaving at once loses nothing but what is in flight. An
+    error after the signal is its consequence in some library, and counts as `Interrupted` too.
     """
-    n_signals = 0
+    received: list[int] = []
 
     def handle(signum: int, _frame: FrameType | None) -> None:
-        nonlocal n_signals
-        n_signals += 1
-        if n_signals > 1:
+        if received:
             os._exit(128 + signum)
+        received.append(signum)
         raise Interrupted(signum)
 
     previous = {signum: signal.signal(signum, handle) for signum in SIGNALS}
     try:
         yield
+    except Exception as error:
+        if received:
+            raise Interrupted(received[0]) from error
+        raise
     finally:
         for signum, handler in previous.items():
             signal.signal(signum, handler)

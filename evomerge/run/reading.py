@@ -64,14 +64,14 @@ def status_of(run_dir: Path) -> dict[str, Any]:
 
 def print_status(status: Mapping[str, Any]) -> None:
     """Print what `status_of` found, a fact a line."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     holder = f" (held by {status['holder']})" if status["holder"] else ""
     console.print(f"{status['run_dir']}: {status['state']}{holder}", soft_wrap=True, markup=False)
     console.print(f"evaluations  {status['n_done']}/{status['n_total']}")
     for reason, count in status["failures"].items():
         console.print(f"failed       {count} × {reason}")
     for message in status["messages"]:
-        console.print(f"             {message}", soft_wrap=True, markup=False)
+        console.print(f"             {message}", soft_wrap=True)
     for name, best in status["best"].items():
         console.print(f"best         {name} {best:.3f}")
     console.print(f"front        {status['n_front']} members")

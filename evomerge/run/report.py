@@ -1,6 +1,7 @@
 """What a run leaves behind and says at its end."""
 
 import json
+import shlex
 from pathlib import Path
 
 from rich.console import Console
@@ -35,15 +36,16 @@ def write_front(comparison: Comparison, run_dir: Path, title: str) -> None:
 
 def print_report(comparison: Comparison, run_dir: Path, mlflow: bool) -> None:
     """Print the front beside the baselines, where to see it, and what to type next."""
-    console = Console(highlight=False, markup=False)
-    console.print(front_table(comparison))
-    console.print(f"Interactive front: {run_dir / FRONT_PAGE}", soft_wrap=True)
-    commands = [f"evomerge front {run_dir} --json"]
+    Console().print(front_table(comparison))
+    print(f"Interactive front: {run_dir / FRONT_PAGE}")
+    quoted = shlex.quote(str(run_dir))
+    commands = [f"evomerge front {quoted} --json"]
     if mlflow:
         store = without_credentials(tracking_uri(run_dir))
-        console.print(f"MLflow: {store}, experiment {EXPERIMENT}", soft_wrap=True, highlight=False)
-        commands.insert(0, f"evomerge ui {run_dir}")
+        print(f"MLflow: {store}, experiment {EXPERIMENT}")
+        commands.insert(0, f"evomerge ui {quoted}")
     best = ranked(comparison)
     if best:
-        commands.append(f"evomerge export {run_dir} {best[0][1].id} {run_dir / 'best'}")
-    console.print("Next:\n  " + "\n  ".join(commands), soft_wrap=True)
+        folder = shlex.quote(str(run_dir / "best"))
+        commands.append(f"evomerge export {quoted} {best[0][1].id} {folder}")
+    print("Next:\n  " + "\n  ".join(commands))

@@ -1,5 +1,6 @@
 """One stretch of a run, from start or resume to its end: baselines, search, test, report."""
 
+import shlex
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -49,7 +50,7 @@ class Session:
             except Interrupted as interruption:
                 print(
                     f"Stopped by {interruption}; everything scored so far is safe. Continue with:\n"
-                    f"  evomerge resume {self._run_dir}"
+                    f"  evomerge resume {shlex.quote(str(self._run_dir))}"
                 )
                 return interruption.exit_code
         print_report(self._comparison(), self._run_dir, self._plan.experiment.tracking.mlflow)
@@ -140,7 +141,11 @@ class Session:
 
     def _require_survivors(self) -> None:
         failures = self._record.state.failures
-        if 0 < self._record.state.n_done == self._record.state.n_failed:
+        if self._record.state.n_done == 0:
+            raise ScoringError(
+                "no candidate was scored before budget.wall_time_s passed; allow more time"
+            )
+        if self._record.state.n_failed == self._record.state.n_done:
             raise ScoringError(
                 f"every candidate failed ({failures}); `evomerge status {self._run_dir}` "
                 "shows the messages"

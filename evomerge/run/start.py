@@ -27,7 +27,7 @@ def run_experiment(config: Path, overrides: Sequence[str], out: Path | None) -> 
 
     Raises:
         ConfigError: the experiment cannot be run as written, with every problem.
-        UsageError: the directory holds another experiment.
+        UsageError: the directory holds another experiment, or files of something else.
         RunLockedError: another process holds the directory.
     """
     run_dir = out or default_run_dir(config)

@@ -88,6 +88,12 @@ def _check_models(experiment: Experiment, located: Located) -> Iterator[Problem]
         for problem in find_non_finite(checkpoint):
             yield located.problem(key, str(problem))
     if ("base",) in opened:
+        if not (experiment.base / "tokenizer_config.json").is_file():
+            message = (
+                f"model folder {experiment.base} has no tokenizer_config.json; expected the "
+                "base's tokenizer beside its weights, as save_pretrained writes it"
+            )
+            yield located.problem(("base",), message)
         experts = {str(key[1]): opened[key] for key in opened if key != ("base",)}
         yield from _located_mismatches(opened[("base",)], experts, located)
 

@@ -164,11 +164,17 @@ def _load_task(local: LocalTask) -> ConfigurableTask:
     except _TASK_ERRORS as error:
         raise ScoringError(
             f"lm-eval cannot load task {local.name!r} from {local.path}: "
-            f"{type(error).__name__}: {error}; data on a hub must be downloaded once while online"
+            f"{_explained(error)}; data on a hub must be downloaded once while online"
         ) from error
     if not isinstance(task, ConfigurableTask):
         raise ScoringError(f"task {local.name!r} is a {type(task).__name__}, expected a YAML task")
     return task
+
+
+def _explained(error: BaseException) -> str:
+    """The error and what caused it: `datasets` says only in the cause which column it missed."""
+    cause = f" ({error.__cause__})" if error.__cause__ else ""
+    return f"{type(error).__name__}: {error}{cause}"
 
 
 def _set_fewshot(name: str, task: ConfigurableTask, num_fewshot: int | None, seed: int) -> None:
@@ -191,7 +197,9 @@ def _compile(name: str, task: ConfigurableTask, wanted: str | None) -> Benchmark
             task.build_all_requests()
     except _TASK_ERRORS as error:
         raise ScoringError(
-            f"lm-eval cannot build the prompts of task {name!r}: {type(error).__name__}: {error}"
+            f"lm-eval cannot build the prompts of task {name!r}: {type(error).__name__}: {error}; "
+            "does every document have the fields that its YAML names, and has its fewshot_split "
+            f"more than {task.config.num_fewshot or 0} documents?"
         ) from error
     documents = list(task.eval_docs)
     requests: list[list[Instance]] = [[] for _ in documents]

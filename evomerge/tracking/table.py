@@ -87,7 +87,9 @@ def _table(comparison: Comparison, phases: tuple[Phase, ...]) -> Table:
         suffix = f"\n{phase}" if len(phases) > 1 else ""
         for name in (*comparison.objectives, "mean"):
             style = "bold" if name == "mean" else ""
-            table.add_column(Text(name + suffix), justify="right", no_wrap=True, style=style)
+            # Where they do not fit they fold: rich would shrink the names beside them to nothing.
+            header = Text(name + suffix, overflow="fold")
+            table.add_column(header, justify="right", overflow="fold", style=style)
     for rank, (name, member) in enumerate(ranked(comparison)):
         star = BEST if rank == 0 else ""
         table.add_row(star, Text(name), *_cells(member, phases, comparison.objectives))

@@ -96,6 +96,8 @@ def test_a_wrong_override_is_blamed_and_not_the_file(tmp_path: Path) -> None:
         ("- 1\n- 2\n", "no mapping; expected keys"),
         ("", "an empty file; expected keys"),
         ("a: [1,\n", "not valid YAML"),
+        ("seed: 2026-99-99\n", "not valid YAML: month must be in 1..12"),
+        ("&a {seed: *a}\n", "an alias holds itself: write values out"),
     ],
 )
 def test_yaml_that_could_hurt_or_mislead_is_refused(
@@ -105,6 +107,19 @@ def test_yaml_that_could_hurt_or_mislead_is_refused(
     path.write_text(text)
     with pytest.raises(ConfigError, match=expected):
         read_experiment(path)
+
+
+@pytest.mark.parametrize("value", ["2026-99-99", "&a [*a]", "9" * 5000, "[1"])
+def test_an_override_that_is_no_value_is_refused(tmp_path: Path, value: str) -> None:
+    (message,) = messages(tmp_path, GOOD, f"seed={value}")
+    assert message.endswith("is not a YAML value that can be used")
+
+
+@pytest.mark.parametrize("value", [".inf", ".nan", "1e12"])
+@pytest.mark.parametrize("key", ["scoring.timeout_s", "budget.wall_time_s"])
+def test_a_time_limit_is_a_number_that_timers_take(tmp_path: Path, key: str, value: str) -> None:
+    (message,) = messages(tmp_path, GOOD, f"{key}={value}")
+    assert "Input should be" in message
 
 
 def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:

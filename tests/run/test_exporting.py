@@ -17,8 +17,7 @@ from evomerge.records import Estimate
 from evomerge.run.directory import read_run
 from evomerge.run.evaluating import evaluate_model, print_evaluation
 from evomerge.run.exporting import export_candidate
-from evomerge.run.reading import comparison_of, front_json
-from evomerge.run.report import print_report
+from evomerge.run.reading import front_json
 from evomerge.run.start import run_experiment
 from evomerge.workers.worker import Worker
 from tests.experiment import write_experiment
@@ -139,10 +138,3 @@ def test_scores_of_a_single_item_are_printed_without_a_standard_error(
     first, second = capsys.readouterr().out.splitlines()
     assert first.split() == ["search", "one", "1.0000", "n=1"]
     assert second.split() == ["test", "two", "0.5000", "±", "0.5000", "n=2"]
-
-
-def test_a_directory_with_brackets_in_its_name_is_printed_as_it_is(
-    config: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    print_report(comparison_of(config.parent / "run"), Path("runs/[/red] [b]"), mlflow=False)
-    assert f"evomerge front {Path('runs/[/red] [b]')} --json" in capsys.readouterr().out

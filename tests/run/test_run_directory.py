@@ -1,5 +1,7 @@
 """A run's directory: made for one process, removed only while it holds nothing."""
 
+import errno
+import shutil
 from pathlib import Path
 
 import pytest
@@ -56,9 +58,14 @@ def test_a_file_in_the_directorys_place_is_told(tmp_path: Path) -> None:
         pass
 
 
-def test_a_config_that_cannot_be_copied_is_told(tmp_path: Path, tiny_zoo: TinyZoo) -> None:
+def test_a_config_that_cannot_be_copied_is_told(
+    tmp_path: Path, tiny_zoo: TinyZoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfile", refuse)
     config = write_experiment(tmp_path, tiny_zoo)
-    (tmp_path / "run/config.yaml").mkdir(parents=True)
     with pytest.raises(InfrastructureError, match=r"cannot write .*config\.yaml: .*--out"):
         run_experiment(config, (), tmp_path / "run")
 

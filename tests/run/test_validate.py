@@ -133,6 +133,14 @@ def test_an_expert_with_numbers_that_are_none_is_refused(tmp_path: Path, tiny_zo
         load_experiment(config)
 
 
+def test_a_base_without_its_tokenizer_is_refused(tmp_path: Path, tiny_zoo: TinyZoo) -> None:
+    config = write_experiment(tmp_path, tiny_zoo)
+    shutil.copytree(tiny_zoo.base, tmp_path / "base")
+    (tmp_path / "base/tokenizer_config.json").unlink()
+    with pytest.raises(ConfigError, match=r"base: .* has no tokenizer_config\.json"):
+        load_experiment(config, (f"base={tmp_path / 'base'}",))
+
+
 def test_everything_wrong_is_told_at_once_from_the_top(tmp_path: Path, tiny_zoo: TinyZoo) -> None:
     config = write_experiment(tmp_path, tiny_zoo)
     for name in ("a budget below the population", "a typo in a key", "a typo in a controller"):

@@ -74,6 +74,9 @@ BROKEN = {
     "a malformed line": (
         "words_test", lambda t: replace(t / "words_test.jsonl", '"}\n', '"\n'),
         r"words_test\.jsonl, line 1 is not JSON"),
+    "a line that is no UTF-8": (
+        "words_test", lambda t: (t / "words_test.jsonl").write_bytes(b'{}\n{"a": "\xfc"}\n'),
+        r"words_test\.jsonl, line 2 is not JSON: 'utf-8' codec"),
     "a line that is no object": (
         "words_test", lambda t: (t / "words_test.jsonl").write_text('{"a": 1}\n\n[1]\n'),
         r"words_test\.jsonl, line 3 holds a list, expected a JSON object"),
@@ -203,6 +206,12 @@ def test_a_line_that_is_not_utf_8_is_named(tasks: Path) -> None:
         file.write(b'{"q": "\xff"}\n')
     (problem,) = check_benchmarks(["words_test"], tasks_path=tasks)
     assert "is not JSON: 'utf-8' codec can't decode" in problem.message
+
+
+def test_documents_with_unlike_fields_are_an_error_that_names_them(tasks: Path) -> None:
+    replace(tasks / "words_test.jsonl", '"target"', '"answer"')
+    with pytest.raises(ScoringError, match=r"(?s)cannot load task 'words_test'.*answer"):
+        load_benchmarks(["words_test"], tasks_path=tasks)
 
 
 def test_a_metric_that_lm_eval_would_look_for_on_a_hub_is_refused(tasks: Path) -> None:

@@ -40,6 +40,13 @@ def test_a_narrow_terminal_shows_them_one_under_the_other() -> None:
     assert "…" not in text
 
 
+def test_names_do_not_vanish_from_a_very_narrow_terminal() -> None:
+    text = printed(60, k=4)
+    first_column = "".join(line[4:].split(" ")[0] for line in text.splitlines())
+    assert ranked(comparison(4))[0][0] in first_column
+    assert "…" not in text
+
+
 def test_before_the_test_phase_there_are_search_scores_only() -> None:
     assert "test" not in printed(160, test=False)
 
