@@ -109,6 +109,17 @@ def versions() -> dict[str, str]:
     return {"evomerge": __version__, **{name: version(name) for name in names}}
 
 
+def changed_versions(recorded: Mapping[str, str]) -> list[str]:
+    """A line for each package that is not the one a run started with; empty where all are."""
+    now = versions()
+    return [
+        f"{name} was {recorded[name]} when the run started and is {now.get(name)} now: "
+        "scores of the two may differ in rounding"
+        for name in recorded
+        if recorded[name] != now.get(name)
+    ]
+
+
 def _choose(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Mapping[Phase, Items]:
     search = {
         objective.task: choose_items(

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from evomerge.errors import ScoringError
 from evomerge.journal.events import Finished, Stopped
-from evomerge.records import Comparison, Job, Outcome, Phase, Recipe
-from evomerge.run.build import worker_spec
+from evomerge.records import Comparison, Failure, Outcome, Phase, Recipe
+from evomerge.run.build import changed_versions, worker_spec
 from evomerge.run.interrupt import Interrupted
 from evomerge.run.loop import Search, run_jobs, run_search
 from evomerge.run.plan import Plan
@@ -64,6 +64,9 @@ class Session:
         )
         past = history(self._record.state, self._plan.objectives, spectator)
         tracker = open_trackers(self._run_dir, self._record.state, self._plan, past)
+        started = self._record.state.started
+        for line in changed_versions(started.versions if started else {}):
+            tracker.note(line)
         try:
             self._evaluate(tracker, spectator)
         except Interrupted as interruption:
@@ -78,8 +81,8 @@ class Session:
     def _evaluate(self, tracker: Tracker, spectator: Spectator) -> None:
         pool = InProcessPool(Worker(worker_spec(self._plan), self._benchmarks))
         try:
-            tracker.note(f"scoring {len(self._plan.baselines)} baselines")
-            run_jobs(self._record, pool, self._jobs(self._plan.baselines.values(), "search"))
+            self._score(self._plan.baselines.values(), "search", tracker, pool)
+            self._require_a_baseline()
             run_search(self._search(tracker, spectator), pool)
             self._test(tracker, pool)
         finally:
@@ -128,13 +131,30 @@ class Session:
         """Score the front and the baselines on the items that the search never saw."""
         if not self._plan.items["test"]:
             return
-        current = self._comparison()
-        recipes = [member.recipe for member in current.members()]
-        tracker.note(f"scoring {len(recipes)} models on the test items")
-        run_jobs(self._record, pool, self._jobs(recipes, "test"))
+        recipes = [member.recipe for member in self._comparison().members()]
+        self._score(recipes, "test", tracker, pool)
 
-    def _jobs(self, recipes: Iterable[Recipe], phase: Phase) -> list[Job]:
-        return [self._plan.job(recipe, phase) for recipe in recipes]
+    def _score(self, recipes: Iterable[Recipe], phase: Phase, tracker: Tracker, pool: Pool) -> None:
+        """Evaluate the recipes that have no result in this phase."""
+        unique = {recipe.digest: recipe for recipe in recipes}
+        state = self._record.state
+        missing = [recipe for id_, recipe in unique.items() if state.result(id_, phase) is None]
+        if missing:
+            tracker.note(f"scoring {len(missing)} models on the {phase} items")
+            run_jobs(self._record, pool, [self._plan.job(recipe, phase) for recipe in missing])
+
+    def _require_a_baseline(self) -> None:
+        """Stop before the budget is spent on what no model can do."""
+        results = [
+            self._record.state.result(recipe.digest) for recipe in self._plan.baselines.values()
+        ]
+        failures = [result for result in results if isinstance(result, Failure)]
+        if len(failures) == len(results):
+            raise ScoringError(
+                f"every baseline failed, so that no merge can be expected to do better; the first: "
+                f"{failures[0].message}; mend the tasks or the scoring settings, then start a new "
+                "run with --out"
+            )
 
     def _comparison(self) -> Comparison:
         return comparison(self._record.state, self._plan.objectives, self._plan.baselines)

@@ -40,3 +40,11 @@ def test_any_change_changes_the_fingerprint(identity, tensors):
 def test_scalars_count(identity):
     one, two = {"scale": torch.tensor(1.0)}, {"scale": torch.tensor(2.0)}
     assert identity("one", one) != identity("two", two)
+
+
+def test_another_tokenizer_is_another_identity(save):
+    folder = save("base")
+    (folder / "tokenizer.json").write_text('{"version": "1.0"}')
+    before = fingerprint(open_checkpoint(folder))
+    (folder / "tokenizer.json").write_text('{"version": "1.1"}')
+    assert fingerprint(open_checkpoint(folder)) != before

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from evomerge.errors import ModelError, RunLockedError, UsageError
+from evomerge.errors import ModelError, RunLockedError, ScoringError, UsageError
 from evomerge.journal.events import Asked, Finished, Scored, Told
 from evomerge.journal.journal import Journal
 from evomerge.journal.lock import RunLock
@@ -264,3 +264,31 @@ def test_a_job_is_what_the_plan_says(tmp_path: Path, tiny_zoo: TinyZoo) -> None:
     assert all(isinstance(job, Job) for job in jobs)
     assert len({json.dumps(job.items) for job in search}) == 1
     assert len(search) == 5 + 6
+
+
+def test_a_run_whose_baselines_all_fail_stops_before_the_search(
+    tmp_path: Path, tiny_zoo: TinyZoo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_arguments: object) -> None:
+        raise RuntimeError("no such answer")
+
+    monkeypatch.setattr(Scorer, "score", fails)
+    config = write_experiment(tmp_path, tiny_zoo)
+    with pytest.raises(ScoringError, match=r"every baseline failed.*RuntimeError: no such answer"):
+        run_experiment(config, (), tmp_path / "run")
+    assert status_of(tmp_path / "run")["n_done"] == 0
+
+
+def test_a_resume_under_other_versions_is_told(
+    tmp_path: Path,
+    tiny_zoo: TinyZoo,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = write_experiment(tmp_path, tiny_zoo, evaluations=4)
+    with monkeypatch.context() as patch:
+        patch.setattr("evomerge.run.session.run_search", _interrupt)
+        patch.setattr("evomerge.run.start.versions", lambda: {"torch": "0.0.1"})
+        assert run_experiment(config, (), tmp_path / "run") == 143
+    assert resume_run(tmp_path / "run") == 0
+    assert "torch was 0.0.1 when the run started and is " in capsys.readouterr().err
