@@ -22,7 +22,6 @@ def check_benchmarks(
     *,
     tasks_path: Path | None,
     metrics: Mapping[str, str] | None = None,
-    n_items: Mapping[str, int] | None = None,
 ) -> list[Problem]:
     """Everything that is wrong with these tasks and can be seen in their files, cheaply.
 
@@ -33,7 +32,6 @@ def check_benchmarks(
         names: tasks.
         tasks_path: folder of local tasks.
         metrics: the metric wanted of a task, where it is not the first.
-        n_items: how many items are wanted of a task.
     """
     try:
         found = find_tasks(tasks_path) if tasks_path else {}
@@ -42,7 +40,7 @@ def check_benchmarks(
     problems = []
     for name in dict.fromkeys(names):
         try:
-            _check(name, found, tasks_path, (metrics or {}).get(name), (n_items or {}).get(name))
+            _check(name, found, tasks_path, (metrics or {}).get(name))
         except ScoringError as error:
             problems.append(Problem(name, str(error)))
     return problems
@@ -53,7 +51,6 @@ def _check(
     found: dict[str, Path],
     tasks_path: Path | None,
     metric: str | None,
-    n_items: int | None,
 ) -> None:
     if name not in found:
         found = bundled_tasks() | found
@@ -63,9 +60,7 @@ def _check(
     check_output_type(name, str(task.config.get("output_type", "generate_until")))
     if metric and task.metrics and metric.split(",")[0] not in task.metrics:
         raise unknown_metric(name, metric, task.metrics)
-    n_documents = count_documents(task)
-    if n_items and n_documents is not None and n_documents < n_items:
-        raise too_few_items(name, n_documents, n_items)
+    count_documents(task)
 
 
 def check_output_type(name: str, output_type: str) -> None:
@@ -82,14 +77,6 @@ def unknown_metric(name: str, metric: str, known: Iterable[str]) -> ScoringError
     return ScoringError(
         f"task {name!r} has no metric {metric!r}, expected one of {', '.join(known)}; "
         "add it to the task's metric_list or name another"
-    )
-
-
-def too_few_items(name: str, n_found: int, n_wanted: int) -> ScoringError:
-    """The error for a task that has fewer items than are to be scored."""
-    return ScoringError(
-        f"task {name!r} has {n_found} items, fewer than the {n_wanted} wanted; "
-        "ask for fewer or add items"
     )
 
 

@@ -132,21 +132,19 @@ def test_loading_and_checking_name_what_is_wrong(tasks: Path, case: str) -> None
 
 def test_checking_finds_nothing_wrong_with_good_tasks(tiny_zoo: TinyZoo) -> None:
     names = [*tiny_zoo.search_tasks, *tiny_zoo.test_tasks]
-    n_items = dict.fromkeys(names, 40)
-    assert check_benchmarks(names, tasks_path=tiny_zoo.tasks_path, n_items=n_items) == []
+    assert check_benchmarks(names, tasks_path=tiny_zoo.tasks_path) == []
 
 
 def test_checking_lists_all_problems_at_once(tasks: Path) -> None:
     (tasks / "words_test.jsonl").unlink()
     problems = check_benchmarks(
-        ["words_test", "choice_test", "words_search"],
+        ["words_test", "choice_test", "words_serch"],
         tasks_path=tasks,
         metrics={"choice_test": "accuracy"},
-        n_items={"words_search": 41},
     )
-    assert [problem.where for problem in problems] == ["words_test", "choice_test", "words_search"]
+    assert [problem.where for problem in problems] == ["words_test", "choice_test", "words_serch"]
     assert "no metric 'accuracy', expected one of acc, acc_norm" in problems[1].message
-    assert "has 40 items, fewer than the 41 wanted" in problems[2].message
+    assert "did you mean words_search" in problems[2].message
 
 
 def test_checking_imports_neither_lm_eval_nor_torch() -> None:
