@@ -8,6 +8,7 @@ from typing import Any
 
 import ray
 
+from evomerge.errors import EvomergeError
 from evomerge.records import Job, Result
 
 
@@ -21,6 +22,10 @@ class Stage(Enum):
 
 class WorkerGoneError(Exception):
     """The process died or cannot be reached any more, or its evaluator cannot be built."""
+
+
+class WorkerRefusedError(WorkerGoneError):
+    """The evaluator cannot be built for a reason that is no accident, such as a missing model."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,8 @@ class RemoteWorker:
         try:
             return ray.get(self._calls[0])
         except ray.exceptions.RayTaskError as error:
-            raise WorkerGoneError(f"{type(error.cause).__name__}: {error.cause}") from error
+            kind = WorkerRefusedError if isinstance(error.cause, EvomergeError) else WorkerGoneError
+            raise kind(f"{type(error.cause).__name__}: {error.cause}") from error
         except ray.exceptions.RayError as error:
             raise WorkerGoneError(_in_short(error)) from error
 
