@@ -63,8 +63,7 @@ class RayPool:
         taken = resources or WorkerResources()
 
         def hire() -> RemoteWorker:
-            actor = launch(factory, spool=spool, resources=taken, environment=environment or {})
-            return RemoteWorker(actor)
+            return RemoteWorker(launch(spool, taken, environment or {}), factory)
 
         self._staff = Staff(hire, node_resources, resources=taken, n=workers, patience_s=patience_s)
         self._longest_s = math.inf if timeout_s is None else timeout_s + grace_s

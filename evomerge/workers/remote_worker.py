@@ -2,6 +2,7 @@
 
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -10,6 +11,7 @@ import ray
 
 from evomerge.errors import EvomergeError
 from evomerge.records import Job, Result
+from evomerge.workers.evaluator import Evaluator
 
 
 class Stage(Enum):
@@ -42,9 +44,9 @@ class RemoteWorker:
     Jobs are given only to a worker that is READY: loading a model does not count as their time.
     """
 
-    def __init__(self, actor: "ray.actor.ActorHandle") -> None:
+    def __init__(self, actor: "ray.actor.ActorHandle", factory: Callable[[], Evaluator]) -> None:
         self._actor = actor
-        self._calls = deque([actor.hello.remote(), actor.start.remote()])
+        self._calls = deque([actor.hello.remote(), actor.start.remote(factory)])
         self._jobs: deque[Job] = deque()
         self._since = time.monotonic()
         self.stage = Stage.PENDING
