@@ -1,6 +1,6 @@
 """A driver in a process of its own, for tests that end or refuse it: `python driver.py ADDRESS`.
 
-Prints one line of JSON when its workers are busy, then waits for a signal. `-` starts a Ray.
+Prints one line of JSON when its workers are busy for ever. `-` starts a Ray.
 """
 
 import json
@@ -52,7 +52,9 @@ def work(address: str | None) -> None:
         while len(workers) < WORKERS:
             workers |= {result.worker for result in pool.finished()}
         print(json.dumps({"cpus": ray.cluster_resources()["CPU"]}), flush=True)
-        list(pool.finished())
+        while True:
+            for _ in pool.finished():
+                pool.submit(JOB)
     finally:
         pool.close()
 

@@ -75,18 +75,6 @@ def test_all_that_ray_opens_is_on_loopback(cluster: Any, ray_pool: Any) -> None:
     assert all(re.fullmatch(r"127\.0\.0\.1|\[::ffff:127\.0\.0\.1\]|\[::1\]", a) for a in found)
 
 
-def test_a_local_ray_has_room_for_the_workers_and_a_token_that_is_private(tmp_path: Path) -> None:
-    with driver(HOME=str(tmp_path)) as process:
-        assert process.stdout is not None
-        assert json.loads(process.stdout.readline())["cpus"] == 8
-        token = tmp_path / ".ray" / "auth_token"
-        assert token.stat().st_mode & 0o777 == 0o600
-        assert len(token.read_text()) == 64
-        ray = [p for p in processes_of(process.pid) if marked(p)]
-        assert {p.environ()["RAY_AUTH_MODE"] for p in ray} == {"token"}
-        assert {p.environ()["RAY_USAGE_STATS_ENABLED"] for p in ray} == {"0"}
-
-
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_driver_and_workers_in_order_and_soon(
     signum: signal.Signals, code: int
@@ -116,11 +104,19 @@ def test_a_signal_while_ray_starts_is_heeded(tmp_path: Path) -> None:
         assert not left
 
 
-def test_a_killed_driver_leaves_nothing_behind() -> None:
-    with driver() as process:
+def test_a_local_ray_has_room_and_a_private_token_and_is_gone_with_a_killed_driver(
+    tmp_path: Path,
+) -> None:
+    with driver(HOME=str(tmp_path)) as process:
         assert process.stdout is not None
-        process.stdout.readline()
+        assert json.loads(process.stdout.readline())["cpus"] == 8
+        token = tmp_path / ".ray" / "auth_token"
+        assert token.stat().st_mode & 0o777 == 0o600
+        assert len(token.read_text()) == 64
         below = processes_of(process.pid)
+        ray = [p for p in below if marked(p)]
+        assert {p.environ()["RAY_AUTH_MODE"] for p in ray} == {"token"}
+        assert {p.environ()["RAY_USAGE_STATS_ENABLED"] for p in ray} == {"0"}
         process.kill()
         _, left = psutil.wait_procs(below, timeout=10)
         assert not left
