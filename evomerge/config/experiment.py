@@ -7,9 +7,21 @@ are relative to the file and made absolute when it is read.
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, StringConstraints
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+
+MOST_WORKERS = 100_000
+
+
+def _require_workers(found: object) -> object:
+    """One message for both forms; a check by type alone would complain about each."""
+    if found == "auto" or (type(found) is int and 0 <= found <= MOST_WORKERS):
+        return found
+    raise ValueError(f"expected a number of workers from 0 to {MOST_WORKERS}, or `auto`")
+
+
+Workers = Annotated[int | Literal["auto"], BeforeValidator(_require_workers)]
 
 LONGEST_S = 31_536_000
 """A year, in seconds: no time limit may be longer, as timers of the system overflow."""
@@ -135,7 +147,7 @@ class Experiment(Section):
     search: Search = Search()
     scoring: Scoring = Scoring()
     budget: Budget = Budget()
-    workers: Annotated[int, Field(ge=0, le=100_000)] | Literal["auto"] = Field(
+    workers: Workers = Field(
         0, description="Ray workers; 0: score in this process; auto: as many as the cluster holds"
     )
     address: str | None = Field(
