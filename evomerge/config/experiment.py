@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, StringConstraints
+from pydantic_core import PydanticCustomError
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 
@@ -18,7 +19,9 @@ def _require_workers(found: object) -> object:
     """One message for both forms; a check by type alone would complain about each."""
     if found == "auto" or (type(found) is int and 0 <= found <= MOST_WORKERS):
         return found
-    raise ValueError(f"expected a number of workers from 0 to {MOST_WORKERS}, or `auto`")
+    raise PydanticCustomError(
+        "workers", f"expected a number of workers from 0 to {MOST_WORKERS}, or `auto`"
+    )
 
 
 Workers = Annotated[int | Literal["auto"], BeforeValidator(_require_workers)]
