@@ -26,7 +26,7 @@ def progress_metrics(state: Progress) -> Iterator[Metric]:
         "front_size": float(state.n_front),
         "n_failed": float(state.n_failed),
         **{f"best_{names[name]}": value for name, value in state.best.items()},
-        **{f"failed_{reasons[reason]}": float(n) for reason, n in state.failures.items()},
+        **{f"n_failed_{reasons[reason]}": float(n) for reason, n in state.failures.items()},
     }
     for key, value in values.items():
         if math.isfinite(value):
@@ -56,7 +56,6 @@ def member_params(member: Member) -> dict[str, str]:
     methods = dict.fromkeys(group.method for group in recipe.groups.values())
     return {
         **{names[key]: f"{mean:.4f}" for key, mean in means.items()},
-        "candidate": member.id,
         "experts": ", ".join(recipe.experts),
         "methods": ", ".join(methods),
         "layer_groups": str(len(recipe.groups)),

@@ -28,7 +28,7 @@ from evomerge.tracking.tracker import Status
 _STATUS = {"finished": "FINISHED", "killed": "KILLED", "failed": "FAILED"}
 # MLflow takes at most 1000 metrics and 100 parameters at once.
 _METRICS_AT_ONCE, _PARAMS_AT_ONCE = 1000, 100
-_NOTE_LIMIT = 8000
+_NOTE_LIMIT, _CUT = 8000, "\n\nMLflow takes no longer text: every row is in front.csv.\n"
 
 
 class Projection:
@@ -67,9 +67,7 @@ class Projection:
         self._client.log_dict(self.parent_id, to_json(comparison), "front.json")
         if failures:
             self._client.log_dict(self.parent_id, failures_json(failures), "failures.json")
-        note = [to_markdown(comparison), left_out(comparison), failures_line(failures)]
-        text = "\n\n".join(part for part in note if part)
-        self._client.set_tag(self.parent_id, "mlflow.note.content", text[:_NOTE_LIMIT])
+        self._client.set_tag(self.parent_id, "mlflow.note.content", _note(comparison, failures))
         children = Children(self._client, self._experiment, self._parent)
         children.show(comparison, round(time_s * 1000))
 
@@ -103,6 +101,15 @@ class Projection:
         for start in range(0, len(params), _PARAMS_AT_ONCE):
             self._client.log_batch(self.parent_id, params=params[start : start + _PARAMS_AT_ONCE])
         self._client.log_text(self.parent_id, _yaml(self._facts.config), "config.yaml")
+
+
+def _note(comparison: Comparison, failures: Sequence[Failure]) -> str:
+    """What is left out, what failed, then the table, as far as MLflow takes it."""
+    parts = (left_out(comparison), failures_line(failures), to_markdown(comparison))
+    text = "\n\n".join(part for part in parts if part)
+    if len(text) <= _NOTE_LIMIT:
+        return text
+    return text[: _NOTE_LIMIT - len(_CUT)].rpartition("\n")[0] + _CUT
 
 
 def _yaml(config: Mapping[str, object]) -> str:

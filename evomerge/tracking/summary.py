@@ -12,7 +12,7 @@ _DEPTHS = {2: ("early", "late"), 3: ("early", "middle", "late")}
 def mean_values(recipe: Recipe) -> dict[str, float]:
     """Each parameter's mean by expert over the layer groups, and by depth over the experts.
 
-    `coefficient.math` is the mean over all layer groups; `coefficient.early`, `.middle` and `.late`
+    `coefficient.math` is the mean over all layer groups; `coefficient_early`, `_middle` and `_late`
     are the means over the first, second and last third of the groups of layers.
     """
     names = dict.fromkeys(name for group in recipe.groups.values() for name in group.values)
@@ -22,7 +22,7 @@ def mean_values(recipe: Recipe) -> dict[str, float]:
             means[f"{name}.{owner}" if owner else name] = mean
         for depth, groups in _by_depth(recipe.groups).items():
             if values := _values(groups, name):
-                means[f"{name}.{depth}"] = _mean(number for row in values for number in row)
+                means[f"{name}_{depth}"] = _mean(number for row in values for number in row)
     return means
 
 

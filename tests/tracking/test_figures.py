@@ -56,7 +56,11 @@ def test_a_front_without_members_can_be_drawn(tmp_path: Path) -> None:
 def test_coordinates_have_one_line_for_each_member() -> None:
     made = comparison(3)
     assert len(coordinates_figure(made, "test").data) == 6
-    assert len(coordinates_figure(made, "search").data) == 8
+    dominated, *others = coordinates_figure(made, "search").data
+    assert len(others) == 6
+    means = [estimate.mean for member in made.dominated for estimate in member.objectives.values()]
+    assert [y for y in dominated.y if y is not None] == means
+    assert list(dominated.y).count(None) == len(made.dominated)  # a gap after each line
 
 
 def test_hovering_tells_scores_and_recipe_and_escapes_names() -> None:

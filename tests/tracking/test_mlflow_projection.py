@@ -116,7 +116,7 @@ def test_metrics_by_step_carry_the_journals_values_and_times(finished: Store) ->
     ]
     assert [value for _, _, value in finished.history("n_failed")] == [0, 1, 1, 2]
     assert [value for _, _, value in finished.history("front_size")] == [1, 2, 3, 4]
-    assert [(step, value) for step, _, value in finished.history("failed_timeout")] == [
+    assert [(step, value) for step, _, value in finished.history("n_failed_timeout")] == [
         (2, 1),
         (3, 1),
         (4, 2),
@@ -205,7 +205,7 @@ def test_a_child_holds_scores_recipe_and_heat_map(finished: Store) -> None:
     )
     assert finished.artifact(child, "recipe.svg").read_text().startswith("<svg")
     assert child.data.params["coefficient.math"] == "0.0000"
-    assert child.data.params["coefficient.early"] == "0.2500"
+    assert child.data.params["coefficient_early"] == "0.2500"
     assert child.info.status == "FINISHED"
 
 

@@ -20,11 +20,11 @@ def test_means_by_expert_are_over_all_groups_and_by_depth_over_the_layers() -> N
     assert means["coefficient.math"] == pytest.approx((9 + 1 + 2 + 4 + 0) / 5)
     assert means["coefficient.german"] == pytest.approx((9 + 3 + 0 + 6 + 0) / 5)
     assert means["density"] == pytest.approx((0.5 + 0.0 + 0.1 + 0.2 + 0.3) / 5)
-    assert means["coefficient.early"] == 2.0
-    assert means["coefficient.middle"] == pytest.approx((2 + 0 + 4 + 6) / 4)
-    assert means["coefficient.late"] == 0.0
+    assert means["coefficient_early"] == 2.0
+    assert means["coefficient_middle"] == pytest.approx((2 + 0 + 4 + 6) / 4)
+    assert means["coefficient_late"] == 0.0
 
 
 def test_two_groups_of_layers_are_early_and_late_and_one_is_neither() -> None:
-    assert {"density.early", "density.late"} <= mean_values(recipe((1, 1), (2, 2))).keys()
+    assert {"density_early", "density_late"} <= mean_values(recipe((1, 1), (2, 2))).keys()
     assert [*mean_values(recipe((1, 1)))] == ["coefficient.math", "coefficient.german", "density"]
