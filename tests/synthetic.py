@@ -10,9 +10,12 @@ import numpy as np
 from evomerge.config.experiment import Experiment
 from evomerge.journal.events import Asked, Event, Failed, Finished, Scored, Started, Stopped, Told
 from evomerge.journal.journal import Journal
+from evomerge.journal.state import fold
 from evomerge.records import Candidate, Failure, ItemScores, Recipe, TaskScores
+from evomerge.run.calibration import objectives_of
 from evomerge.run.directory import JOURNAL_NAME
 from evomerge.run.plan import Plan
+from evomerge.run.view import comparison
 
 EXPERTS = ("math", "german", "lists")
 GROUPS = ("embeddings", *(f"layers.{i}-{i}" for i in range(6)), "final_norm", "head")
@@ -118,13 +121,11 @@ def _chances(recipe: Recipe) -> np.ndarray:
 
 def write_run(run_dir: Path, n_evaluations: int, *, seed: int = 0) -> Plan:
     """The journal of a finished run, its front scored on the test items."""
-    from evomerge.journal.state import fold
-    from evomerge.run.view import comparison
-
     told = Telling(run_dir, n_evaluations, seed)
     told.tell(n_evaluations)
     state = fold(told.journal.replay())
-    members = comparison(state, told.plan.objectives, told.plan.baselines).members()
+    objectives = objectives_of(told.plan, state)
+    members = comparison(state, objectives, told.plan.baselines).members()
     told.test(*{member.id: member.recipe for member in members}.values())
     told.finish()
     told.journal.close()

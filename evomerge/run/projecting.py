@@ -45,10 +45,10 @@ def sync_run(run_dir: Path) -> None:
         UsageError: there is no run in the directory.
         InfrastructureError: MLflow cannot be reached, or refuses.
     """
-    read_run(run_dir)
+    _, plan = read_run(run_dir)
     try:
         with claim(run_dir, patient=False), _open(run_dir) as journal:
-            run, sender = Follower(journal), Sender(run_dir)
+            run, sender = Follower(journal, plan), Sender(run_dir)
             ending = run.read_on(is_held=held_by(run_dir) is not None)
             trouble = sender.try_to_send(run, ending)
     except RunLockedError as error:
@@ -83,10 +83,10 @@ def follow(run_dir: Path) -> None:
         UsageError: there is no run in the directory.
         InfrastructureError: MLflow could not be reached in time, or refused.
     """
-    read_run(run_dir)
+    _, plan = read_run(run_dir)
     holder = held_by(run_dir)
     with claim(run_dir, patient=True), _open(run_dir) as journal:
-        run, sender = Follower(journal), Sender(run_dir)
+        run, sender = Follower(journal, plan), Sender(run_dir)
         pause_s, give_up_at = POLL_S, math.inf
         while (now := held_by(run_dir)) in (None, holder):
             # Asked before: what a run wrote before it went away is read after.

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from evomerge.errors import InfrastructureError, UsageError
+from evomerge.errors import InfrastructureError, JournalError, UsageError
 from evomerge.journal.journal import Journal
 from evomerge.journal.lock import RunLock
 from evomerge.records import Comparison, Failure, Progress
 from evomerge.run import projecting, spectators
+from evomerge.run.calibration import objectives_of
 from evomerge.run.directory import read_run
 from evomerge.run.following import Follower
 from evomerge.run.projecting import follow, sync_run
@@ -21,7 +22,7 @@ from evomerge.run.view import Spectator, comparison, history
 from evomerge.tracking.cursor import Cursor, claim
 from evomerge.tracking.target import RunFacts
 from evomerge.tracking.tracker import Status
-from tests.synthetic import START_S, Telling, write_run
+from tests.synthetic import START_S, Telling, plan, write_run
 
 
 class Mlflow:
@@ -81,20 +82,21 @@ def telling(tmp_path: Path) -> Iterator[Telling]:
 
 def test_a_follower_reads_what_a_view_of_the_whole_journal_says(telling: Telling) -> None:
     with Journal.open(telling.journal.path, read_only=True) as journal:
-        follower = Follower(journal)
+        follower = Follower(journal, telling.plan)
         for n in (3, 0, 6):
             telling.tell(n)
             assert follower.read_on(is_held=True) is None
-        state, plan = read_run(telling.run_dir)
-        whole = Spectator(state, plan.objectives, 20)
-        assert follower.progress == history(state, plan.objectives, whole)
-        assert follower.comparison() == comparison(state, plan.objectives, plan.baselines)
+        state, settled = read_run(telling.run_dir)
+        objectives = objectives_of(settled, state)
+        whole = Spectator(state, objectives, 20)
+        assert follower.progress == history(state, objectives, whole)
+        assert follower.comparison() == comparison(state, objectives, settled.baselines)
         assert [failure.reason for failure in follower.failures()] == ["timeout"]
 
 
 def test_how_a_run_ended_is_read_from_its_journal_and_its_lock(telling: Telling) -> None:
     with Journal.open(telling.journal.path, read_only=True) as journal:
-        follower = Follower(journal)
+        follower = Follower(journal, telling.plan)
         telling.tell(2)
         assert follower.read_on(is_held=False) == "failed"
         telling.stop()
@@ -103,6 +105,14 @@ def test_how_a_run_ended_is_read_from_its_journal_and_its_lock(telling: Telling)
         assert follower.read_on(is_held=True) is None
         telling.finish()
         assert follower.read_on(is_held=True) == "finished"
+
+
+def test_a_run_that_has_not_started_has_no_facts(tmp_path: Path) -> None:
+    with (
+        Journal.create(tmp_path / "journal.db") as journal,
+        pytest.raises(JournalError, match=r"has not started yet; wait"),
+    ):
+        Follower(journal, plan(1)).facts(tmp_path)
 
 
 def test_a_finished_run_is_sent_whole(telling: Telling, mlflow: Mlflow) -> None:
@@ -259,9 +269,9 @@ def test_a_projector_that_was_killed_is_started_again_at_the_end(
 def test_a_log_that_cannot_be_written_does_not_stop_a_run(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    plan = write_run(tmp_path / "run", 3)
+    settled = write_run(tmp_path / "run", 3)
     (tmp_path / "run/mlflow.log").mkdir()
     with caplog.at_level(logging.WARNING):
-        spectators.open_trackers(tmp_path / "run", plan).close("killed")
+        spectators.open_trackers(tmp_path / "run", settled).close("killed")
     assert "did not start" in caplog.text
     assert "`evomerge sync" in caplog.text
