@@ -7,7 +7,6 @@ but their lateness. The first `population` candidates are a Latin hypercube.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 from pymoo.core.population import Population
 from pymoo.core.problem import Problem
 from pymoo.operators.crossover.sbx import SBX
@@ -17,6 +16,7 @@ from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
 from evomerge.errors import UsageError
 from evomerge.records import Evaluation, Outcome
 from evomerge.search.controller import FloatArray, require_finite
+from evomerge.search.start import LatinHypercube
 
 
 class NSGA2:
@@ -33,7 +33,7 @@ class NSGA2:
         self._n_dims = n_dims
         self._population = population
         self._seed = seed
-        self._strata = _latin_strata(n_dims, population, seed)
+        self._start = LatinHypercube(n_dims, population, seed)
         self._parents = Population.new(X=np.empty((0, n_dims)))
         self._survival = RankAndCrowding()
         # Bolder than the textbook's (η 15 and 20, half the genes crossed): within about a hundred
@@ -45,8 +45,7 @@ class NSGA2:
     def ask(self, number: int, rng: np.random.Generator) -> FloatArray:
         """A point of the Latin hypercube, then children; `(n_dims,)` in [0, 1]."""
         if number < self._population:
-            strata = self._strata[number]
-            return np.asarray((strata + rng.random(strata.shape)) / self._population)
+            return self._start.point(number, rng)
         if len(self._parents) == 0:
             return rng.random(self._n_dims)
         return self._breed(rng)
@@ -87,10 +86,3 @@ class NSGA2:
     def _standing(self, index: int) -> tuple[int, float]:
         parent = self._parents[index]
         return parent.get("rank"), -parent.get("crowding")
-
-
-def _latin_strata(n_dims: int, population: int, seed: int) -> NDArray[np.int64]:
-    """`(population, n_dims)`: every column a permutation, so each gene meets every stratum once."""
-    rng = np.random.default_rng(np.random.SeedSequence(seed))
-    columns = [rng.permutation(population) for _ in range(n_dims)]
-    return np.stack(columns, axis=1).astype(np.int64)
