@@ -46,7 +46,7 @@ class Spectator:
             best={name: best for name, best in self._best.items() if best > float("-inf")},
             # Every metric so far lies in [0, 1], so that the origin is worse than any model.
             hypervolume=self._archive.hypervolume([0.0] * len(self._best)),
-            n_front=len(self._archive.front),
+            n_front=len(self._archive),
             failures=dict(self._failures),
             time_s=time_s,
         )
