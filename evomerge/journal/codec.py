@@ -3,8 +3,8 @@
 Each kind of event has one `Codec` row in `CODECS`: the name stored in the file, how the event is
 written, how it is read, and the key that makes it unique. Python's JSON writes the shortest text
 that reads back as the same float64, so per-item results and genomes survive exactly. What makes
-up most of a journal is packed (`journal.packing`): the items of a task as a bitmap, their results as
-another where all are 0 or 1, and the names that the groups of a recipe share.
+up most of a journal is packed (`journal.packing`): the items of a task as a bitmap, their results
+as another where all are 0 or 1, and the names that the groups of a recipe share once.
 """
 
 import json

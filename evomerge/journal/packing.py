@@ -6,6 +6,7 @@ Each value is packed by itself, so that an event can be read without any other.
 import base64
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 from evomerge.records import GroupRecipe, ParameterValue, Recipe
@@ -39,7 +40,7 @@ def unpack_flags(text: str) -> str:
 @lru_cache(maxsize=64)
 def pack_ids(ids: tuple[int, ...]) -> str | tuple[int, ...]:
     """Ids of documents: one flag for each document up to the last where that is shorter."""
-    ascending = all(a < b for a, b in zip(ids, ids[1:], strict=False))
+    ascending = all(a < b for a, b in pairwise(ids))
     if not ids or not ascending or ids[0] < 0 or ids[-1] > LONGEST_GAP * len(ids):
         return ids
     chosen = set(ids)

@@ -24,7 +24,6 @@ from evomerge.errors import UsageError
 from evomerge.records import Evaluation, Outcome
 from evomerge.search.controller import FloatArray, require_finite
 
-
 IntArray = NDArray[np.int64]
 SORTING = NonDominatedSorting()
 CROWDING = get_crowding_function("cd")
@@ -34,13 +33,16 @@ CROWDING = get_crowding_function("cd")
 class Parents:
     """Who breeds: `genomes` `(n, n_dims)`, `losses` `(n, n_objectives)`, `ranks` and `crowding`.
 
-    A smaller rank is better, and of equal ranks the larger crowding distance.
+    A smaller rank is better, and of equal ranks the larger crowding distance. Rows are in the order
+    of their ranks. `settled` says that ranks and distances are those among the parents alone; those
+    that a crowded last front was chosen by still count who was left out.
     """
 
     genomes: FloatArray
     losses: FloatArray
     ranks: IntArray
     crowding: FloatArray
+    settled: bool
 
     def __len__(self) -> int:
         return len(self.genomes)
@@ -48,6 +50,11 @@ class Parents:
     def standing(self, index: int) -> tuple[int, float]:
         """What parents are ordered by, the better first."""
         return int(self.ranks[index]), -float(self.crowding[index])
+
+    def all_precede(self, losses: FloatArray) -> bool:
+        """Whether a newcomer ranks below all of them, as one of the last rank dominates it."""
+        last = self.losses[self.ranks == self.ranks[-1]]
+        return bool(((last <= losses).all(axis=1) & (last < losses).any(axis=1)).any())
 
 
 class NSGA2:
@@ -90,17 +97,24 @@ class NSGA2:
         if not isinstance(outcome, Evaluation):
             return
         require_finite(outcome)
-        genomes = np.array([outcome.candidate.genome])
+        genomes = np.array([outcome.candidate.genome])  # (1, n_dims)
         # pymoo minimises: the sign flips here and nowhere else.
-        losses = -np.array([outcome.means])
+        losses = -np.array([outcome.means])  # (1, n_objectives)
         if self._parents is not None:
+            if self._changes_nothing(self._parents, losses):
+                return
             genomes = np.concatenate([self._parents.genomes, genomes])
             losses = np.concatenate([self._parents.losses, losses])
         self._parents = self._select(genomes, losses, outcome.candidate.number)
 
+    def _changes_nothing(self, parents: Parents, losses: FloatArray) -> bool:
+        """Whether selection would give back the same parents, as for most newcomers later on."""
+        is_full = len(parents) == self._population
+        return is_full and parents.settled and parents.all_precede(losses)
+
     def _select(self, genomes: FloatArray, losses: FloatArray, number: int) -> Parents:
         """The best of all, front by front; of the last the least crowded, equal ones by lot."""
-        n_free = self._population
+        n_free, settled = self._population, True
         rows, ranks, distances = [], [], []
         for rank, front in enumerate(SORTING.do(losses, n_stop_if_ranked=n_free)):
             crowding = CROWDING.do(losses[front])
@@ -109,13 +123,18 @@ class NSGA2:
                     crowding, order="descending", random_state=self._lots(number)
                 )
                 front, crowding = front[order[:n_free]], crowding[order[:n_free]]
+                settled = False
             rows.append(front)
             ranks.append(np.full(len(front), rank))
             distances.append(crowding)
             n_free -= len(front)
         chosen = np.concatenate(rows)
         return Parents(
-            genomes[chosen], losses[chosen], np.concatenate(ranks), np.concatenate(distances)
+            genomes=genomes[chosen],
+            losses=losses[chosen],
+            ranks=np.concatenate(ranks),
+            crowding=np.concatenate(distances),
+            settled=settled,
         )
 
     def _lots(self, number: int) -> np.random.Generator:
