@@ -2,7 +2,7 @@
 
 import sqlite3
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,25 +17,32 @@ from evomerge.workers.pool import Pool
 
 
 class Clocks:
-    """Seconds spent so far, by the name of a part."""
+    """Wall and processor seconds spent so far, by the name of a part."""
 
     def __init__(self) -> None:
-        self._start = time.perf_counter()
-        self._spent: Counter[str] = Counter()
+        self._start = self._now()
+        self._spent: defaultdict[str, np.ndarray] = defaultdict(lambda: np.zeros(2))
 
     @contextmanager
     def running(self, part: str) -> Iterator[None]:
         """Count the block's time for a part."""
-        start = time.perf_counter()
+        start = self._now()
         try:
             yield
         finally:
-            self._spent[part] += time.perf_counter() - start
+            self._spent[part] += self._now() - start
 
     def read(self, *parts: str) -> list[float]:
-        """Milliseconds of everything but the pool and the benchmark, then of each part."""
-        total = time.perf_counter() - self._start - self._spent["pool"] - self._spent["aside"]
-        return [1e3 * seconds for seconds in (total, *(self._spent[part] for part in parts))]
+        """Milliseconds of all but the pool and the benchmark, wall and processor; then the parts'.
+
+        The parts' are wall time.
+        """
+        wall, processor = self._now() - self._start - self._spent["pool"] - self._spent["aside"]
+        return [1e3 * t for t in (wall, processor, *(self._spent[part][0] for part in parts))]
+
+    @staticmethod
+    def _now() -> np.ndarray:
+        return np.array([time.perf_counter(), time.process_time()])
 
 
 class TimedController:

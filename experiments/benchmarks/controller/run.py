@@ -8,7 +8,8 @@ time is left out. A candidate's time is the wall time from one told outcome to t
 holds every commit (four a candidate), in milliseconds. Each search, and each resume of what it
 leaves behind as a kill would, is a process of its own; with `--stops N` the search is killed and
 resumed N times on its way. `insert` is a row of 500 bytes made durable in SQLite and nothing else,
-once every ten candidates, under the same load of the disk.
+once every ten candidates, under the same load of the disk. `cpu` is processor time, which other
+work on the machine disturbs less.
 """
 
 import argparse
@@ -70,7 +71,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Stretch:
-    """What a process measured: milliseconds a candidate `(n, 1 + parts)`, resident bytes."""
+    """What a process measured: milliseconds a candidate `(n, 2 + n_parts)`, resident bytes."""
 
     rows: list[list[float]]
     resident: list[int]
@@ -84,6 +85,7 @@ class Resume:
     replay_s: float
     controller_s: float
     history_s: float
+    cpu_s: float
     status_s: float
     front_s: float
     n_told: int
@@ -221,18 +223,19 @@ def past(plan: Plan, state: RunState) -> tuple[Spectator, int]:
 def resume(case: Case, run_dir: Path) -> Resume:
     """Open what a killed run left, up to where it would go on; then read it as the commands do."""
     plan = case.plan
-    start = time.perf_counter()
+    start, start_cpu = time.perf_counter(), time.process_time()
     with Journal.open(run_dir / "journal.db") as journal:
         record = Record(journal)
         replayed = time.perf_counter()
         searching(plan, record, Clocks(), lambda _: None)
         rebuilt = time.perf_counter()
         _, n_told = past(plan, record.state)
-        done = time.perf_counter()
+        done, done_cpu = time.perf_counter(), time.process_time()
     return Resume(
         replay_s=replayed - start,
         controller_s=rebuilt - replayed,
         history_s=done - rebuilt,
+        cpu_s=done_cpu - start_cpu,
         status_s=seconds(lambda: status_of(run_dir)),
         front_s=seconds(lambda: comparison_of(run_dir)),
         n_told=n_told,
@@ -250,7 +253,7 @@ def report(
     case: Case, stretches: list[Stretch], resumes: list[Resume], size: int
 ) -> dict[str, object]:
     """Print one search's table; the same as JSON values."""
-    rows = np.concatenate([stretch.rows for stretch in stretches])  # (n, 1 + parts)
+    rows = np.concatenate([stretch.rows for stretch in stretches])  # (n, 2 + n_parts)
     tenths = [quantiles(tenth) for tenth in np.array_split(rows, N_TENTHS)]
     growth = [
         (stretch.resident[-1] - stretch.resident[min(SETTLED, len(stretch.resident) - 1)]) / 1e6
@@ -261,22 +264,24 @@ def report(
         f"\n{case.controller}, window {case.window}, {case.n_evaluations} evaluations, "
         f"{case.plan.space.n_dims} genes, {case.n_stops} kills; milliseconds a candidate"
     )
-    print(f"{'tenth':>6} {'p50':>7} {'p95':>7} {'p99':>7}" + "".join(f"{p:>14}" for p in PARTS))
+    heads = "".join(f"{name:>14}" for name in ("cpu", *PARTS))
+    print(f"{'tenth':>6} {'p50':>7} {'p95':>7} {'p99':>7}{heads}")
     for number, tenth in enumerate([*tenths, quantiles(rows)], start=1):
         name = str(number) if number <= N_TENTHS else "all"
         total, *parts = tenth.values()
         columns = "".join(f"{p50:7.2f}/{p95:6.2f}" for p50, p95, _ in parts)
         print(f"{name:>6} {total[0]:7.2f} {total[1]:7.2f} {total[2]:7.2f}{columns}")
-    print(f"insert {insert[0]:7.2f} {insert[1]:7.2f} {insert[2]:7.2f}   (parts: p50/p95)")
+    print(f"insert {insert[0]:7.2f} {insert[1]:7.2f} {insert[2]:7.2f}   (cpu and parts: p50/p95)")
     print(
         f"memory growth {', '.join(f'{mb:.0f}' for mb in growth)} MB after the first {SETTLED}; "
         f"journal {size / 1e6:.1f} MB"
     )
     for done in resumes:
         print(
-            f"resume at {done.n_told}: {done.total_s:.2f} s (replay {done.replay_s:.2f}, "
-            f"controller {done.controller_s:.2f}, history {done.history_s:.2f}); "
-            f"status {done.status_s:.2f} s, front {done.front_s:.2f} s"
+            f"resume at {done.n_told}: {done.total_s:.2f} s, cpu {done.cpu_s:.2f} s "
+            f"(replay {done.replay_s:.2f}, controller {done.controller_s:.2f}, "
+            f"history {done.history_s:.2f}); status {done.status_s:.2f} s, "
+            f"front {done.front_s:.2f} s"
         )
     return {
         **asdict(case),
@@ -294,7 +299,7 @@ def quantiles(rows: np.ndarray) -> dict[str, list[float]]:
     """The 50th, 95th and 99th percentile of the whole time and of each part."""
     return {
         name: np.quantile(rows[:, column], [0.5, 0.95, 0.99]).round(4).tolist()
-        for column, name in enumerate(("total", *PARTS))
+        for column, name in enumerate(("total", "cpu", *PARTS))
     }
 
 
