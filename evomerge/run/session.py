@@ -7,25 +7,26 @@ from pathlib import Path
 
 from evomerge.errors import ScoringError
 from evomerge.journal.events import Finished, Stopped
+from evomerge.journal.spool import Spool
 from evomerge.records import Comparison, Failure, Outcome, Phase, Recipe
-from evomerge.run.build import changed_versions, worker_spec
-from evomerge.run.calibration import objectives_of
+from evomerge.run.build import changed_versions, worker_resources, worker_spec
+from evomerge.run.calibration import Calibration, objectives_of
 from evomerge.run.dispatch import Dispatcher
 from evomerge.run.interrupt import Interrupted
 from evomerge.run.loop import Search, run_jobs, run_search
 from evomerge.run.plan import Plan
 from evomerge.run.record import Record
 from evomerge.run.report import print_report, write_front
-from evomerge.run.spectators import open_trackers
+from evomerge.run.spectators import open_trackers, send_the_rest
+from evomerge.run.spooled import SPOOL_NAME, collect
 from evomerge.run.view import Spectator, comparison, history
 from evomerge.scoring.benchmark import Benchmark
 from evomerge.search.controller import Controller
 from evomerge.search.ordered import Window
 from evomerge.search.table import CONTROLLERS
 from evomerge.tracking.tracker import Tracker
-from evomerge.workers.in_process import InProcessPool
+from evomerge.workers.build import open_pool
 from evomerge.workers.pool import Pool
-from evomerge.workers.worker import Worker
 
 
 class Session:
@@ -38,6 +39,7 @@ class Session:
         self._record = record
         self._plan = plan
         self._benchmarks = benchmarks
+        self._spool = Spool(run_dir.resolve() / SPOOL_NAME)
 
     def run(self) -> int:
         """Take the run to its end and print its report; the exit code.
@@ -56,6 +58,8 @@ class Session:
                     f"  evomerge resume {shlex.quote(str(self._run_dir))}"
                 )
                 return interruption.exit_code
+        else:
+            send_the_rest(self._run_dir, self._plan)
         print_report(self._comparison(), self._run_dir, self._plan.experiment.tracking.mlflow)
         self._require_survivors()
         return 0
@@ -66,8 +70,8 @@ class Session:
         spectator = Spectator(
             self._record.state, objectives, self._plan.experiment.budget.evaluations
         )
-        past = history(self._record.state, objectives, spectator)
-        tracker = open_trackers(self._run_dir, self._record.state, self._plan, past)
+        history(self._record.state, objectives, spectator)
+        tracker = open_trackers(self._run_dir, self._plan)
         started = self._record.state.started
         for line in changed_versions(started.versions if started else {}):
             tracker.note(line)
@@ -83,7 +87,9 @@ class Session:
         tracker.close("finished")
 
     def _evaluate(self, tracker: Tracker, spectator: Spectator) -> None:
-        pool = InProcessPool(Worker(worker_spec(self._plan), self._benchmarks))
+        if n_found := collect(self._spool, self._record):
+            tracker.note(f"{n_found} results were finished when the run before this one ended")
+        pool = self._open_pool()
         try:
             self._score(self._plan.baselines.values(), "search", tracker, pool)
             self._require_a_baseline()
@@ -93,7 +99,6 @@ class Session:
             pool.close()
         final = self._comparison()
         write_front(final, self._run_dir, title=self._run_dir.name)
-        tracker.conclude(final)
         self._record.append(
             Finished(
                 front=tuple(member.id for member in final.front),
@@ -123,6 +128,7 @@ class Session:
             items=self._plan.search_items,
             seed=experiment.seed,
             on_told=on_told,
+            calibration=Calibration(self._record, self._plan) if self._plan.n_calibration else None,
             stop_at=None if limit_s is None else time.monotonic() + limit_s,
         )
         search.replay()
@@ -133,8 +139,19 @@ class Session:
         build = CONTROLLERS[settings.controller].build
         return build(self._plan.space.n_dims, settings.population, self._plan.experiment.seed)
 
+    def _open_pool(self) -> Pool:
+        experiment = self._plan.experiment
+        return open_pool(
+            worker_spec(self._plan),
+            workers=None if experiment.workers == "auto" else experiment.workers,
+            address=experiment.address,
+            resources=worker_resources(experiment),
+            spool=self._spool.folder,
+            benchmarks=self._benchmarks,
+        )
+
     def _dispatcher(self, pool: Pool) -> Dispatcher:
-        return Dispatcher(self._record, pool)
+        return Dispatcher(self._record, pool, on_recorded=self._spool.remove)
 
     def _test(self, tracker: Tracker, pool: Pool) -> None:
         """Score the front and the baselines on the items that the search never saw."""
