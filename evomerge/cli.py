@@ -163,6 +163,24 @@ def validate(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = 
 
 
 @app.command()
+def plan(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Foretell what a run takes and can tell, from a few evaluations; write nothing.
+
+    Example: evomerge plan experiments/quickstart.yaml --set budget.evaluations=400
+    """
+    from dataclasses import asdict
+
+    from evomerge.run.forecast import forecast_of
+    from evomerge.run.forecast_text import print_forecast
+
+    forecast = forecast_of(config, overrides or ())
+    if as_json:
+        _print_json(asdict(forecast))
+    else:
+        print_forecast(forecast)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of the experiment file, for editors.
 
