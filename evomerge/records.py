@@ -128,8 +128,8 @@ class ItemScores:
 class Failure:
     """A candidate that could not be evaluated, and why.
 
-    `reason` is one of a few words that can be counted (`exception`, `non_finite`, `timeout`);
-    `message` is the detail for a human.
+    `reason` is one of a few words that can be counted (`exception`, `non_finite`, `timeout`,
+    `worker_died`); `message` is the detail for a human.
     """
 
     candidate_id: str
@@ -137,6 +137,11 @@ class Failure:
     message: str = ""
     phase: Phase = "search"
     worker: str = ""
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether the worker was lost rather than the candidate found bad: worth another try."""
+        return self.reason in ("timeout", "worker_died")
 
 
 Result = ItemScores | Failure

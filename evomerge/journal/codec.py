@@ -13,17 +13,19 @@ from typing import Any
 
 from evomerge.journal.events import (
     Asked,
+    Calibrated,
     Duplicate,
     Event,
     Failed,
     Finished,
+    Lost,
     Proposed,
     Scored,
     Started,
     Stopped,
     Told,
 )
-from evomerge.records import Failure, ItemScores, Job, Recipe, Result, TaskScores
+from evomerge.records import Failure, ItemScores, Recipe, Result, TaskScores
 
 Json = dict[str, Any]
 
@@ -74,24 +76,6 @@ def _shared(items: tuple[int, ...]) -> tuple[int, ...]:
 
 def _result_key(event: Scored | Failed) -> str:
     return f"result/{event.result.phase}/{event.result.candidate_id}"
-
-
-def _job_to_json(job: Job) -> Json:
-    return {
-        "candidate_id": job.candidate_id,
-        "recipe": job.recipe.to_json(),
-        "items": {task: list(items) for task, items in job.items.items()},
-        "phase": job.phase,
-    }
-
-
-def _job_from_json(data: Json) -> Job:
-    return Job(
-        candidate_id=data["candidate_id"],
-        recipe=Recipe.from_json(data["recipe"]),
-        items={task: _shared(tuple(items)) for task, items in data["items"].items()},
-        phase=data["phase"],
-    )
 
 
 def _scores_to_json(scores: ItemScores) -> Json:
@@ -186,8 +170,14 @@ CODECS: Mapping[type[Event], Codec] = {
     ),
     Proposed: Codec(
         "proposed",
-        lambda event: _job_to_json(event.job),
-        lambda data: Proposed(_job_from_json(data)),
+        lambda event: {"candidate_id": event.candidate_id, "phase": event.phase},
+        lambda data: Proposed(**data),
+        lambda _: None,
+    ),
+    Lost: Codec(
+        "lost",
+        lambda event: _failure_to_json(event.failure),
+        lambda data: Lost(Failure(**data)),
         lambda _: None,
     ),
     Scored: Codec(
@@ -213,6 +203,12 @@ CODECS: Mapping[type[Event], Codec] = {
         lambda e: {"order": e.order, "number": e.number, "candidate_id": e.candidate_id},
         lambda data: Told(**data),
         lambda event: f"told/{event.number}",
+    ),
+    Calibrated: Codec(
+        "calibrated",
+        lambda event: {"banks": dict(event.banks), "notes": dict(event.notes)},
+        lambda data: Calibrated(**data),
+        lambda _: "calibrated",
     ),
     Stopped: Codec(
         "stopped", lambda e: {"reason": e.reason}, lambda data: Stopped(**data), lambda _: None

@@ -13,8 +13,8 @@ from evomerge.checkpoint.reader import open_checkpoint
 from evomerge.config.experiment import Experiment
 from evomerge.errors import ModelError
 from evomerge.merge.groups import layer_groups
-from evomerge.records import Phase, TensorInfo
-from evomerge.run.plan import Items, Plan
+from evomerge.records import TensorInfo
+from evomerge.run.plan import Items, Plan, Subset
 from evomerge.scoring.benchmark import Benchmark
 from evomerge.scoring.resident import resolve_dtype
 from evomerge.scoring.subset import choose_items
@@ -120,7 +120,7 @@ def changed_versions(recorded: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _choose(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Mapping[Phase, Items]:
+def _choose(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Mapping[Subset, Items]:
     search = {
         objective.task: choose_items(
             benchmarks[objective.task].n_items,
@@ -130,12 +130,16 @@ def _choose(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Mapp
         )
         for objective in experiment.objectives
     }
-    test = {
-        objective.test: tuple(range(benchmarks[objective.test].n_items))
-        for objective in experiment.objectives
-        if objective.test
+    tests = [objective.test for objective in experiment.objectives if objective.test]
+    return {
+        "search": search,
+        "calibration": {task: _all_items(benchmarks[task]) for task in search},
+        "test": {task: _all_items(benchmarks[task]) for task in tests},
     }
-    return {"search": search, "test": test}
+
+
+def _all_items(benchmark: Benchmark) -> tuple[int, ...]:
+    return tuple(range(benchmark.n_items))
 
 
 def _computing_dtype(wanted: str, infos: Mapping[str, TensorInfo]) -> str:

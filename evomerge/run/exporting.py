@@ -13,6 +13,7 @@ from evomerge.journal.events import Started
 from evomerge.merge.prepared import PreparedMerge
 from evomerge.records import Comparison, Member
 from evomerge.run.build import fingerprint_models, require_unchanged
+from evomerge.run.calibration import objectives_of
 from evomerge.run.directory import read_run
 from evomerge.run.plan import Plan
 from evomerge.run.view import comparison
@@ -32,7 +33,9 @@ def export_candidate(run_dir: Path, candidate_id: str, out_dir: Path) -> None:
     """
     out_dir = out_dir.resolve()  # `.` has no name of its own
     state, plan = read_run(run_dir)
-    member = find_member(comparison(state, plan.objectives, plan.baselines), candidate_id)
+    member = find_member(
+        comparison(state, objectives_of(plan, state), plan.baselines), candidate_id
+    )
     experiment = plan.experiment
     require_unchanged(plan, fingerprint_models(experiment))
     base = open_checkpoint(experiment.base)

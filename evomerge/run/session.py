@@ -9,6 +9,8 @@ from evomerge.errors import ScoringError
 from evomerge.journal.events import Finished, Stopped
 from evomerge.records import Comparison, Failure, Outcome, Phase, Recipe
 from evomerge.run.build import changed_versions, worker_spec
+from evomerge.run.calibration import objectives_of
+from evomerge.run.dispatch import Dispatcher
 from evomerge.run.interrupt import Interrupted
 from evomerge.run.loop import Search, run_jobs, run_search
 from evomerge.run.plan import Plan
@@ -17,6 +19,7 @@ from evomerge.run.report import print_report, write_front
 from evomerge.run.spectators import open_trackers
 from evomerge.run.view import Spectator, comparison, history
 from evomerge.scoring.benchmark import Benchmark
+from evomerge.search.controller import Controller
 from evomerge.search.ordered import Window
 from evomerge.search.table import CONTROLLERS
 from evomerge.tracking.tracker import Tracker
@@ -59,10 +62,11 @@ class Session:
 
     def _go_on(self) -> None:
         """Evaluate what is missing, watched by trackers that learn how it ended."""
+        objectives = objectives_of(self._plan, self._record.state)
         spectator = Spectator(
-            self._record.state, self._plan.objectives, self._plan.experiment.budget.evaluations
+            self._record.state, objectives, self._plan.experiment.budget.evaluations
         )
-        past = history(self._record.state, self._plan.objectives, spectator)
+        past = history(self._record.state, objectives, spectator)
         tracker = open_trackers(self._run_dir, self._record.state, self._plan, past)
         started = self._record.state.started
         for line in changed_versions(started.versions if started else {}):
@@ -83,7 +87,7 @@ class Session:
         try:
             self._score(self._plan.baselines.values(), "search", tracker, pool)
             self._require_a_baseline()
-            run_search(self._search(tracker, spectator), pool)
+            run_search(self._search(tracker, spectator), self._dispatcher(pool))
             self._test(tracker, pool)
         finally:
             pool.close()
@@ -103,13 +107,10 @@ class Session:
         def on_told(outcome: Outcome) -> None:
             tracker.show(spectator.see(outcome, state.time_s))
 
-        controller = CONTROLLERS[experiment.search.controller]
         limit_s = experiment.budget.wall_time_s
         search = Search(
             record=self._record,
-            controller=controller.build(
-                self._plan.space.n_dims, experiment.search.population, experiment.seed
-            ),
+            build_controller=self._build_controller,
             space=self._plan.space,
             window=Window(
                 experiment.search.window,
@@ -118,14 +119,22 @@ class Session:
                 asked=state.n_asked,
                 told=state.told_numbers,
             ),
-            objectives=self._plan.objectives,
-            items=dict(self._plan.items["search"]),
+            objectives=objectives_of(self._plan, state),
+            items=self._plan.search_items,
             seed=experiment.seed,
             on_told=on_told,
             stop_at=None if limit_s is None else time.monotonic() + limit_s,
         )
         search.replay()
         return search
+
+    def _build_controller(self) -> Controller:
+        settings = self._plan.experiment.search
+        build = CONTROLLERS[settings.controller].build
+        return build(self._plan.space.n_dims, settings.population, self._plan.experiment.seed)
+
+    def _dispatcher(self, pool: Pool) -> Dispatcher:
+        return Dispatcher(self._record, pool)
 
     def _test(self, tracker: Tracker, pool: Pool) -> None:
         """Score the front and the baselines on the items that the search never saw."""
@@ -136,12 +145,11 @@ class Session:
 
     def _score(self, recipes: Iterable[Recipe], phase: Phase, tracker: Tracker, pool: Pool) -> None:
         """Evaluate the recipes that have no result in this phase."""
-        unique = {recipe.digest: recipe for recipe in recipes}
-        state = self._record.state
-        missing = [recipe for id_, recipe in unique.items() if state.result(id_, phase) is None]
-        if missing:
-            tracker.note(f"scoring {len(missing)} models on the {phase} items")
-            run_jobs(self._record, pool, [self._plan.job(recipe, phase) for recipe in missing])
+        dispatcher = self._dispatcher(pool)
+        dispatcher.add(self._plan.job(recipe, phase) for recipe in recipes)
+        if dispatcher.n_open:
+            tracker.note(f"scoring {dispatcher.n_open} models on the {phase} items")
+        run_jobs(dispatcher)
 
     def _require_a_baseline(self) -> None:
         """Stop before the budget is spent on what no model can do."""
@@ -157,7 +165,8 @@ class Session:
             )
 
     def _comparison(self) -> Comparison:
-        return comparison(self._record.state, self._plan.objectives, self._plan.baselines)
+        objectives = objectives_of(self._plan, self._record.state)
+        return comparison(self._record.state, objectives, self._plan.baselines)
 
     def _require_survivors(self) -> None:
         failures = self._record.state.failures
