@@ -10,7 +10,7 @@ from statistics import median, quantiles
 from evomerge.config.experiment import Experiment
 from evomerge.records import Phase
 from evomerge.run.build import load_experiment_tasks, make_plan
-from evomerge.run.plan import Plan
+from evomerge.run.plan import Plan, Subset
 from evomerge.run.probe import Probe, probe
 from evomerge.run.resolution import Resolution, disagreement, probable_mean, resolution
 from evomerge.run.sizes import Sizes, sizes_of
@@ -37,18 +37,39 @@ class Span:
     expected: float
     high: float
 
+    def times(self, factor: float) -> "Span":
+        """The span, stretched."""
+        return Span(self.low * factor, self.expected * factor, self.high * factor)
+
+    @classmethod
+    def exactly(cls, number: float) -> "Span":
+        """A number that is known."""
+        return cls(number, number, number)
+
+
+@dataclass(frozen=True)
+class Work:
+    """Models that are evaluated on the same items: how many, on how many, how long each takes."""
+
+    n_models: Span
+    n_items: int
+    seconds: Span
+
+    def total_s(self, bound: str) -> float:
+        """The seconds of one worker; `bound` is `low`, `expected` or `high`."""
+        return float(getattr(self.n_models, bound) * getattr(self.seconds, bound))
+
 
 @dataclass(frozen=True)
 class Forecast:
     """What a run will take and what it can tell.
 
     Args:
-        evaluations: by `baselines`, `search` and `test`.
-        item_evaluations: the same, counted in items.
-        workers: how many evaluations run at once.
+        work: the evaluations of `baselines`, of the candidates that `calibration` scores on all
+            items and that the `search` scores on some, and those on `test` items.
+        n_workers: how many evaluations run at once.
         start_s: until the first evaluation.
-        merge_s: one merge.
-        evaluation_s: one evaluation of each phase, merge included.
+        merge_s: one merge; it is part of every evaluation.
         total_s: from the command to the end.
         memory_bytes: of a `worker`, of the `driver`, and in `total`.
         sizes: what lies on disk.
@@ -56,12 +77,10 @@ class Forecast:
         assumed: in words, what the figures rest on.
     """
 
-    evaluations: Mapping[str, Span]
-    item_evaluations: Mapping[str, Span]
-    workers: int
+    work: Mapping[str, Work]
+    n_workers: int
     start_s: float
     merge_s: float
-    evaluation_s: Mapping[Phase, Span]
     total_s: Span
     memory_bytes: Mapping[str, int]
     sizes: Sizes
@@ -81,37 +100,37 @@ def forecast_of(config: Path, overrides: Sequence[str]) -> Forecast:
     benchmarks = load_experiment_tasks(experiment)
     plan = make_plan(experiment, benchmarks)
     seen = probe(plan, benchmarks)
-    workers, limits = parallel(experiment)
-    evaluations = _evaluations(plan)
-    seconds = {phase: _span(seen.evaluation_s.get(phase, (0.0,))) for phase in PHASES}
+    work = _work(plan, seen)
+    n_workers, limits = parallel(experiment)
     return Forecast(
-        evaluations=evaluations,
-        item_evaluations=_item_evaluations(plan, evaluations),
-        workers=workers,
+        work=work,
+        n_workers=n_workers,
         start_s=seen.start_s,
         merge_s=seen.merge_s,
-        evaluation_s=seconds,
-        total_s=_total(experiment, seen.start_s, evaluations, seconds, workers),
-        memory_bytes=_memory(experiment, seen),
-        sizes=sizes_of(plan, evaluations["test"].expected),
+        total_s=_total(experiment, seen.start_s, work, n_workers),
+        memory_bytes=_memory(experiment, seen, n_workers),
+        sizes=sizes_of(plan, work["test"].n_models.expected),
         objectives=_objectives(plan, benchmarks, seen),
         assumed=(*_assumptions(plan, seen), *limits),
     )
 
 
 def parallel(experiment: Experiment) -> tuple[int, list[str]]:
-    """How many evaluations run at once here, and in words what limits them."""
-    n_wanted = max(experiment.workers, 1)
+    """How many evaluations run at once, and in words what limits them."""
+    wanted, window = experiment.workers, experiment.search.window
+    if experiment.address is not None and wanted == "auto":
+        return 1, [f"workers: how many {experiment.address} holds is not known here; divide by it"]
     n_cores = os.cpu_count() or 1
-    n_fit = max(n_cores // experiment.scoring.threads, 1)
+    cpus = experiment.resources.num_cpus or experiment.scoring.threads
+    # Of a cluster only the number of workers is known, of this machine what it holds.
+    n_fit = max(int(n_cores / cpus), 1) if experiment.address is None else math.inf
+    n_wanted = n_fit if wanted == "auto" else max(wanted, 1)
     limits = []
-    if experiment.search.window < n_wanted:
-        limits.append(f"search.window {experiment.search.window} keeps some workers idle")
+    if window < n_wanted:
+        limits.append(f"workers: search.window {window} keeps some of them idle")
     if n_fit < n_wanted:
-        limits.append(
-            f"{n_cores} cores here hold {n_fit} workers of {experiment.scoring.threads} threads"
-        )
-    return min(n_wanted, experiment.search.window, n_fit), limits
+        limits.append(f"workers: {n_cores} cores here hold {n_fit} of {cpus:g} CPUs each")
+    return int(min(n_wanted, window, n_fit)), limits
 
 
 def front_size(n_points: int, n_objectives: int) -> float:
@@ -130,54 +149,57 @@ def front_size(n_points: int, n_objectives: int) -> float:
     return expected[-1]
 
 
-def _evaluations(plan: Plan) -> dict[str, Span]:
-    n_search = plan.experiment.budget.evaluations
+def _work(plan: Plan, seen: Probe) -> dict[str, Work]:
+    budget = plan.experiment.budget.evaluations
+    n_full = min(plan.n_calibration, budget)
     n_baselines = len({recipe.digest for recipe in plan.baselines.values()})
-    front = front_size(n_search, len(plan.objectives))
-    tested = [
-        n_baselines + min(max(math.floor(factor * front), 1), n_search) for factor in FRONT_FACTORS
-    ]
+    n_models: dict[str, tuple[Span, Subset]] = {
+        "baselines": (Span.exactly(n_baselines), "calibration" if n_full else "search"),
+        "calibration": (Span.exactly(n_full), "calibration"),
+        "search": (Span.exactly(budget - n_full), "search"),
+        "test": (_n_tested(plan, n_baselines), "test"),
+    }
     return {
-        "baselines": _exactly(n_baselines),
-        "search": _exactly(n_search),
-        "test": Span(*tested) if plan.items["test"] else _exactly(0),
+        kind: Work(n, plan_items(plan, subset), _span(seen.evaluation_s(plan, subset)))
+        for kind, (n, subset) in n_models.items()
     }
 
 
-def _item_evaluations(plan: Plan, evaluations: Mapping[str, Span]) -> dict[str, Span]:
-    n_search, n_test = (sum(map(len, plan.items[phase].values())) for phase in PHASES)
-    per_model = {"baselines": n_search, "search": n_search, "test": n_test}
-    return {kind: _times(evaluations[kind], n) for kind, n in per_model.items()}
+def plan_items(plan: Plan, subset: Subset) -> int:
+    """How many items a model is scored on."""
+    return sum(map(len, plan.items[subset].values()))
+
+
+def _n_tested(plan: Plan, n_baselines: int) -> Span:
+    if not plan.items["test"]:
+        return Span.exactly(0)
+    budget = plan.experiment.budget.evaluations
+    front = front_size(budget, len(plan.objectives))
+    low, expected, high = (min(max(round(f * front), 1), budget) for f in FRONT_FACTORS)
+    return Span(n_baselines + low, n_baselines + expected, n_baselines + high)
 
 
 def _total(
-    experiment: Experiment,
-    start_s: float,
-    evaluations: Mapping[str, Span],
-    seconds: Mapping[Phase, Span],
-    workers: int,
+    experiment: Experiment, start_s: float, work: Mapping[str, Work], n_workers: int
 ) -> Span:
     """The start, that of a worker elsewhere too, then all evaluations spread over the workers."""
     starts = start_s * (2 if experiment.workers else 1)
     limit_s = experiment.budget.wall_time_s or math.inf
-    n_search = evaluations["baselines"].expected + evaluations["search"].expected
 
-    def total(search_s: float, n_test: float, test_s: float) -> float:
-        return starts + min(n_search * search_s / workers, limit_s) + n_test * test_s / workers
+    def total(bound: str) -> float:
+        searching = sum(work[kind].total_s(bound) for kind in ("calibration", "search"))
+        rest = sum(work[kind].total_s(bound) for kind in ("baselines", "test"))
+        return starts + min(searching / n_workers, limit_s) + rest / n_workers
 
-    search, tested, test = seconds["search"], evaluations["test"], seconds["test"]
-    return Span(
-        low=total(search.low, tested.low, test.low),
-        expected=total(search.expected, tested.expected, test.expected),
-        high=total(search.high, tested.high, test.high),
-    )
+    return Span(total("low"), total("expected"), total("high"))
 
 
-def _memory(experiment: Experiment, seen: Probe) -> dict[str, int]:
+def _memory(experiment: Experiment, seen: Probe, n_workers: int) -> dict[str, int]:
     """Peaks, mapped sources included: of a worker, as this process is one, and of the driver."""
     worker = seen.memory_bytes
     driver = worker + (TRACKING_BYTES if experiment.tracking.mlflow else 0)
-    return {"worker": worker, "driver": driver, "total": driver + experiment.workers * worker}
+    beside = n_workers if experiment.workers else 0
+    return {"worker": worker, "driver": driver, "total": driver + beside * worker}
 
 
 def _objectives(
@@ -198,29 +220,26 @@ def _objectives(
 
 
 def _assumptions(plan: Plan, seen: Probe) -> list[str]:
-    n_items = {task: len(own) for task, own in plan.items["search"].items()}
-    scored = ", ".join(f"{n} of {n_items[task]} of {task}" for task, n in seen.n_probed.items())
-    return [
-        f"time: median and quartiles of {len(seen.scores)} models scored here ({scored} items); "
-        "items that were not scored take as long, and the workers are as fast as this machine",
+    lines = [
+        f"time: median and quartiles of {len(seen.scores)} models, each scored here on "
+        f"{seen.n_probed} of {plan_items(plan, 'search')} search items; other items take as "
+        "long, and the workers are as fast as this machine",
         "front: 1.5 times that of as many independent points, from 0.75 to 2.5 times; larger still "
         "where few items make many candidates equal",
         "memory: the peak of this process, which is a worker while it probes, and what tracking "
         "took in the quickstart; pages of mapped models count for each worker, although those of a "
         "node share them",
     ]
+    if plan.n_calibration:
+        lines.append(
+            "errors: those of the mean over the items; `estimator: irt` has its own, smaller ones, "
+            "as far as its response model holds"
+        )
+    return lines
 
 
 def _span(seconds: Sequence[float]) -> Span:
     if len(seconds) < 2:
-        return _exactly(seconds[0])
+        return Span.exactly(seconds[0] if seconds else 0.0)
     low, _, high = quantiles(seconds, n=4, method="inclusive")
     return Span(low, median(seconds), high)
-
-
-def _exactly(number: float) -> Span:
-    return Span(number, number, number)
-
-
-def _times(span: Span, factor: float) -> Span:
-    return Span(span.low * factor, span.expected * factor, span.high * factor)

@@ -20,22 +20,27 @@ def print_forecast(forecast: Forecast) -> None:
         console.print(f"assumed: {line}", soft_wrap=True)
 
 
+WORDS = {
+    "baselines": "baselines",
+    "calibration": "candidates on all items",
+    "search": "candidates",
+    "test": "models on the test items",
+}
+
+
 def _work(forecast: Forecast) -> list[str]:
-    parts = {"baselines": "baselines", "search": "candidates", "test": "models on the test items"}
+    shown = {kind: work for kind, work in forecast.work.items() if work.n_models.high}
     lines = [
-        f"{'evaluations' if kind == 'baselines' else '':<12} {_counts(span)} {parts[kind]}: "
-        f"{_counts(forecast.item_evaluations[kind])} items"
-        for kind, span in forecast.evaluations.items()
+        f"{_counts(work.n_models)} {WORDS[kind]}, {work.n_items} items and "
+        f"{_seconds(work.seconds)} each: {_counts(work.n_models.times(work.n_items))} items"
+        for kind, work in shown.items()
     ]
-    search, test = (forecast.evaluation_s[phase] for phase in ("search", "test"))
-    workers = "1 worker" if forecast.workers == 1 else f"{forecast.workers} workers at once"
+    workers = "1 worker" if forecast.n_workers == 1 else f"{forecast.n_workers} workers at once"
     return [
-        *lines,
+        *(f"{'' if i else 'evaluations':<12} {line}" for i, line in enumerate(lines)),
         f"time         {_clock(forecast.total_s.expected)} "
-        f"({_clock(forecast.total_s.low)} to {_clock(forecast.total_s.high)}), {workers}",
-        f"             start {forecast.start_s:.1f} s, merge {forecast.merge_s:.3f} s, "
-        f"evaluation {search.expected:.2f} s ({search.low:.2f} to {search.high:.2f}), "
-        f"test {test.expected:.2f} s",
+        f"({_clock(forecast.total_s.low)} to {_clock(forecast.total_s.high)}), {workers}, "
+        f"start {forecast.start_s:.1f} s, merge {forecast.merge_s:.3f} s",
     ]
 
 
@@ -67,6 +72,10 @@ def _resolutions(forecast: Forecast) -> Table:
                 f"{own.paired:.3f}",
             )
     return table
+
+
+def _seconds(span: Span) -> str:
+    return f"{span.expected:.2f} s ({span.low:.2f} to {span.high:.2f})"
 
 
 def _counts(span: Span) -> str:

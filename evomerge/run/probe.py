@@ -11,7 +11,7 @@ from statistics import median
 from evomerge.errors import ScoringError
 from evomerge.records import Failure, ItemScores, Job, Phase, Recipe
 from evomerge.run.build import worker_spec
-from evomerge.run.plan import Items, Plan
+from evomerge.run.plan import Items, Plan, Subset
 from evomerge.scoring.benchmark import Benchmark
 from evomerge.search.controller import ask_rng
 from evomerge.workers.worker import Worker
@@ -25,9 +25,6 @@ N_RANDOM = 3
 FEWEST_ITEMS = 4
 """Items of each task that are scored however slow the model is."""
 
-N_MERGES = 3
-"""Merges without any scoring, to tell the time of the one from that of the other."""
-
 
 @dataclass(frozen=True)
 class Probe:
@@ -36,25 +33,29 @@ class Probe:
     Args:
         start_s: CPU seconds from the start of the process to a worker that is ready.
         merge_s: seconds of one merge.
-        evaluation_s: for each phase with items, the seconds of a whole evaluation of each probed
-            model, extrapolated from the items that were scored.
-        scores: item results of the search tasks, by model.
+        scores: results on some of the search items, by model.
+        test_scores: the same on test items.
         merges: the models in `scores` that are merges such as the search compares.
         memory_bytes: the most memory that the process has held until now.
     """
 
     start_s: float
     merge_s: float
-    evaluation_s: Mapping[Phase, tuple[float, ...]]
     scores: Mapping[str, ItemScores]
+    test_scores: Mapping[str, ItemScores]
     merges: tuple[str, ...]
     memory_bytes: int
 
     @property
-    def n_probed(self) -> dict[str, int]:
-        """How many items of each search task were scored."""
-        any_model = next(iter(self.scores.values()))
-        return {task: len(scores.items) for task, scores in any_model.tasks.items()}
+    def n_probed(self) -> int:
+        """How many search items each model was scored on."""
+        return _n_scored(next(iter(self.scores.values())))
+
+    def evaluation_s(self, plan: Plan, subset: Subset) -> tuple[float, ...]:
+        """The seconds of each model's whole evaluation, if all items take what the probed took."""
+        probed = self.test_scores if subset == "test" else self.scores
+        items = plan.items[subset]
+        return tuple(_whole_s(scores, items, self.merge_s) for scores in probed.values())
 
 
 def probe(plan: Plan, benchmarks: Mapping[str, Benchmark]) -> Probe:
@@ -68,28 +69,19 @@ def probe(plan: Plan, benchmarks: Mapping[str, Benchmark]) -> Probe:
     random = _random_merges(plan)
     recipes = {**plan.baselines, **random}
     _require_a_score(worker, plan)
-    merge_s = _merge_seconds(worker, list(recipes.values()))
-    scored = {
-        phase: _score(worker, recipes, plan.items[phase], phase, merge_s)
-        for phase in plan.items
-        if plan.items[phase]
-    }
+    merge_s = _merge_seconds(worker, random)
+    scores = _score(worker, recipes, plan.items["search"], "search", merge_s)
     return Probe(
         start_s=start_s,
         merge_s=merge_s,
-        evaluation_s={
-            phase: tuple(
-                _whole_evaluation_s(own, plan.items[phase], merge_s) for own in scores.values()
-            )
-            for phase, scores in scored.items()
-        },
-        scores=scored["search"],
-        merges=tuple(name for name in ("uniform", "default", *random) if name in scored["search"]),
-        memory_bytes=peak_memory_bytes(),
+        scores=scores,
+        test_scores=_score(worker, recipes, plan.items["test"], "test", merge_s),
+        merges=tuple(name for name in ("uniform", "default", *random) if name in scores),
+        memory_bytes=_peak_memory_bytes(),
     )
 
 
-def peak_memory_bytes() -> int:
+def _peak_memory_bytes() -> int:
     """The most memory that this process has held, mapped files included."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # kilobytes on Linux
@@ -98,8 +90,8 @@ def peak_memory_bytes() -> int:
 def _random_merges(plan: Plan) -> dict[str, Recipe]:
     merges = {}
     for number in range(N_RANDOM):
-        genome = ask_rng(plan.experiment.seed, number, 0).random(plan.space.n_dims)
-        merges[f"random {number + 1}"] = plan.space.candidate(number, genome).recipe
+        genome = ask_rng(plan.experiment.seed, number).random(plan.space.n_dims)
+        merges[f"random {number + 1}"] = plan.space.decode(genome)
     return merges
 
 
@@ -115,33 +107,38 @@ def _require_a_score(worker: Worker, plan: Plan) -> None:
         )
 
 
-def _merge_seconds(worker: Worker, recipes: list[Recipe]) -> float:
-    """The median time of a merge of the last recipes, random ones: evaluations without items."""
-    results = [worker.run(_job(recipe, {}, "search")) for recipe in recipes[-N_MERGES:]]
-    return median(result.seconds for result in results if isinstance(result, ItemScores))
+def _merge_seconds(worker: Worker, recipes: Mapping[str, Recipe]) -> float:
+    """The median time of a merge: of evaluations without items."""
+    results = [worker.run(_job(recipe, {}, "search")) for recipe in recipes.values()]
+    return median(r.seconds if isinstance(r, ItemScores) else 0.0 for r in results)
 
 
 def _score(
     worker: Worker, recipes: Mapping[str, Recipe], items: Items, phase: Phase, merge_s: float
 ) -> dict[str, ItemScores]:
     """The results of those recipes that can be scored, on as many items as the time allows."""
-    uniform = recipes["uniform"]
+    if not items:
+        return {}
     few = {task: own[:FEWEST_ITEMS] for task, own in items.items()}
-    first = worker.run(_job(uniform, few, phase))
-    whole_s = _whole_evaluation_s(first, items, merge_s) if isinstance(first, ItemScores) else 0.0
-    share = 1.0 if not whole_s else PROBE_S / 2 / (len(recipes) * whole_s)
+    first = worker.run(_job(recipes["uniform"], few, phase))
+    whole_s = _whole_s(first, items, merge_s) if isinstance(first, ItemScores) else math.inf
+    share = PROBE_S / 2 / (len(recipes) * whole_s)
     chosen = {
-        task: own[: max(FEWEST_ITEMS, math.ceil(share * len(own)))] for task, own in items.items()
+        task: own[: max(FEWEST_ITEMS, math.ceil(min(share, 1.0) * len(own)))]
+        for task, own in items.items()
     }
     results = {name: worker.run(_job(recipe, chosen, phase)) for name, recipe in recipes.items()}
     return {name: result for name, result in results.items() if isinstance(result, ItemScores)}
 
 
-def _whole_evaluation_s(scores: ItemScores, items: Items, merge_s: float) -> float:
+def _whole_s(scores: ItemScores, items: Items, merge_s: float) -> float:
     """The time of a merge and all items, if every item takes as long as those that were scored."""
-    n_scored = sum(len(task.items) for task in scores.tasks.values())
     n_items = sum(len(own) for own in items.values())
-    return merge_s + max(scores.seconds - merge_s, 0.0) * n_items / n_scored
+    return merge_s + max(scores.seconds - merge_s, 0.0) * n_items / _n_scored(scores)
+
+
+def _n_scored(scores: ItemScores) -> int:
+    return sum(len(task.items) for task in scores.tasks.values())
 
 
 def _job(recipe: Recipe, items: Items, phase: Phase) -> Job:

@@ -9,7 +9,7 @@ import numpy as np
 from evomerge.checkpoint.reader import open_checkpoint
 from evomerge.journal import codec
 from evomerge.journal.events import Asked, Event, Proposed, Scored, Told
-from evomerge.records import ItemScores, Job, TaskScores
+from evomerge.records import ItemScores, TaskScores
 from evomerge.run.plan import Items, Plan
 
 ROW_BYTES = 220
@@ -42,9 +42,16 @@ class Sizes:
 def sizes_of(plan: Plan, n_tested: float) -> Sizes:
     """What a run leaves on disk that tests so many models in the end."""
     experiment = plan.experiment
-    per_candidate = sum(map(_stored_bytes, _events(plan, plan.items["search"])))
-    per_test = sum(map(_stored_bytes, _events(plan, plan.items["test"])))
-    journal = per_candidate * experiment.budget.evaluations + math.ceil(per_test * n_tested)
+    n_full = min(plan.n_calibration, experiment.budget.evaluations)
+    per_candidate, per_full, per_test = (
+        sum(map(_stored_bytes, _events(plan, plan.items[subset])))
+        for subset in ("search", "calibration", "test")
+    )
+    journal = (
+        per_candidate * (experiment.budget.evaluations - n_full)
+        + per_full * n_full
+        + math.ceil(per_test * n_tested)
+    )
     fixed = PAGES_BYTES + (MLFLOW_BYTES if experiment.tracking.mlflow else 0)
     models = [_weights_bytes(path) for path in (experiment.base, *experiment.experts.values())]
     return Sizes(per_candidate, journal + fixed, models[0], sum(models))
@@ -53,12 +60,11 @@ def sizes_of(plan: Plan, n_tested: float) -> Sizes:
 def _events(plan: Plan, items: Items) -> tuple[Event, ...]:
     """The events of one candidate, whose answers are all right."""
     candidate = plan.space.candidate(0, np.full(plan.space.n_dims, 1 / 3))
-    job = Job(candidate.id, candidate.recipe, items)
     tasks = {task: TaskScores(own, (1.0,) * len(own)) for task, own in items.items()}
     scores = ItemScores(candidate.id, tasks, seconds=1 / 3, worker="worker.example.org:12345")
     return (
         Asked(0, 0, candidate.id, candidate.genome, candidate.recipe),
-        Proposed(job),
+        Proposed(candidate.id),
         Scored(scores),
         Told(0, 0, candidate.id),
     )

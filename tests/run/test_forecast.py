@@ -1,6 +1,8 @@
 """`evomerge plan` foretells what the run then does, and leaves nothing behind."""
 
 import json
+import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +10,10 @@ import pytest
 
 from evomerge.errors import ConfigError, ScoringError
 from evomerge.run.directory import read_run
-from evomerge.run.forecast import Forecast, forecast_of, front_size
+from evomerge.run.forecast import Forecast, forecast_of, front_size, parallel
 from evomerge.run.forecast_text import print_forecast
 from evomerge.run.start import run_experiment
+from evomerge.run.validate import load_experiment
 from evomerge.search.archive import non_dominated
 from tests.experiment import write_experiment
 from tests.tiny import TinyZoo
@@ -30,17 +33,36 @@ def test_it_counts_what_the_run_then_does(config: Path, forecast: Forecast, tmp_
     assert run_experiment(config, (), tmp_path / "run") == 0
     state, _ = read_run(tmp_path / "run")
     phases = [phase for _, phase in state.results]
-    expected = forecast.evaluations["baselines"].expected + forecast.evaluations["search"].expected
-    assert phases.count("search") == expected == 25
-    assert forecast.evaluations["test"].low <= phases.count("test")
+    work = forecast.work
+    n_search = work["baselines"].n_models.expected + work["search"].n_models.expected
+    assert phases.count("search") == n_search == 25
+    assert work["test"].n_models.low <= phases.count("test")
     journal = (tmp_path / "run/journal.db").stat().st_size
     assert forecast.sizes.journal_per_evaluation * 20 == pytest.approx(journal, rel=0.6)
 
 
-def test_items_are_counted_in_every_phase(forecast: Forecast) -> None:
-    items = forecast.item_evaluations
-    assert (items["search"].expected, items["baselines"].expected) == (20 * 24, 5 * 24)
-    assert items["test"].expected == forecast.evaluations["test"].expected * 120
+def test_calibration_scores_the_first_candidates_on_all_items(config: Path) -> None:
+    overrides = ("scoring.estimator=irt", "scoring.calibration=8")
+    forecast = forecast_of(config, overrides)
+    n_models = {kind: work.n_models.expected for kind, work in forecast.work.items()}
+    n_items = {kind: work.n_items for kind, work in forecast.work.items()}
+    assert (n_models["calibration"], n_models["search"]) == (8, 12)
+    assert n_items == {"baselines": 80, "calibration": 80, "search": 24, "test": 120}
+    assert any("estimator: irt" in line for line in forecast.assumed)
+
+
+def test_workers_are_limited_by_the_window_and_by_the_cores_here(config: Path) -> None:
+    def parallel_with(*overrides: str) -> tuple[int, list[str]]:
+        return parallel(load_experiment(config, overrides))
+
+    assert parallel_with() == (1, [])
+    assert parallel_with("workers=64", "address=auto")[0] == 4
+    n_workers, limits = parallel_with("workers=10000", "search.window=10000")
+    assert n_workers == os.cpu_count()
+    assert re.search(r"cores here hold \d+ of 1 CPUs each", limits[0])
+    n_workers, limits = parallel_with("workers=auto", "address=head:6379")
+    assert n_workers == 1
+    assert "how many head:6379 holds is not known here" in limits[0]
 
 
 def test_every_objective_has_its_errors_in_both_phases(forecast: Forecast) -> None:
@@ -70,7 +92,7 @@ def test_nothing_is_written(
 def test_it_is_plain_json(forecast: Forecast) -> None:
     from dataclasses import asdict
 
-    assert json.loads(json.dumps(asdict(forecast), allow_nan=False))["workers"] == 1
+    assert json.loads(json.dumps(asdict(forecast), allow_nan=False))["n_workers"] == 1
 
 
 def test_what_cannot_be_run_is_not_foretold(config: Path) -> None:
