@@ -222,13 +222,15 @@ class Member:
     """A model in the final comparison: a member of the front or a baseline.
 
     `objectives` are estimates on the search items, `test` on the test items of the same
-    objectives (empty until the front has been re-scored).
+    objectives (empty until the front has been re-scored). `means` are the plain means of the same
+    search items where `objectives` are estimated otherwise, else empty.
     """
 
     id: str
     recipe: Recipe
     objectives: Mapping[str, Estimate]
     test: Mapping[str, Estimate] = field(default_factory=dict)
+    means: Mapping[str, Estimate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from evomerge.errors import ScoringError
 from evomerge.journal.events import Finished, Stopped
 from evomerge.records import Comparison, Failure, Outcome, Phase, Recipe
 from evomerge.run.build import changed_versions, worker_spec
-from evomerge.run.calibration import objectives_of
+from evomerge.run.calibration import Calibration, objectives_of
 from evomerge.run.dispatch import Dispatcher
 from evomerge.run.interrupt import Interrupted
 from evomerge.run.loop import Search, run_jobs, run_search
@@ -123,6 +123,7 @@ class Session:
             items=self._plan.search_items,
             seed=experiment.seed,
             on_told=on_told,
+            calibration=Calibration(self._record, self._plan) if self._plan.n_calibration else None,
             stop_at=None if limit_s is None else time.monotonic() + limit_s,
         )
         search.replay()

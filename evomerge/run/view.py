@@ -90,6 +90,9 @@ def _member(state: RunState, recipe: Recipe, objectives: Objectives) -> Member:
         recipe=recipe,
         objectives=_estimates(state, recipe, objectives, "search"),
         test=_estimates(state, recipe, objectives, "test"),
+        means=_estimates(state, recipe, Objectives(objectives.tasks), "search")
+        if objectives.estimators
+        else {},
     )
 
 
