@@ -285,6 +285,23 @@ def ui(
     raise typer.Exit(serve_ui(run_dir, port))
 
 
+@app.command()
+def sync(
+    run_dir: RunDir,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on until the run ends; a run does this itself.")
+    ] = False,
+) -> None:
+    """Send what MLflow does not have yet of a run; may be repeated.
+
+    Example: evomerge sync runs/quickstart
+    """
+    _end_at_once_on_signals()
+    from evomerge.run.projecting import follow_run, sync_run
+
+    (follow_run if follow else sync_run)(run_dir)
+
+
 def _end_at_once_on_signals() -> None:
     """Exit on a signal until the run takes them over: nothing is at stake before.
 

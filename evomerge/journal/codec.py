@@ -114,13 +114,15 @@ def _failure_to_json(failure: Failure) -> Json:
     }
 
 
-def _result_to_json(result: Result) -> Json:
+def result_to_json(result: Result) -> Json:
+    """A result as plain JSON values, scores to the last bit."""
     if isinstance(result, Failure):
         return {"failure": _failure_to_json(result)}
     return {"scores": _scores_to_json(result)}
 
 
-def _result_from_json(data: Json) -> Result:
+def result_from_json(data: Json) -> Result:
+    """The result that `result_to_json` wrote; KeyError, TypeError or ValueError if it is none."""
     if "failure" in data:
         return Failure(**data["failure"])
     return _scores_from_json(data["scores"])
@@ -194,8 +196,8 @@ CODECS: Mapping[type[Event], Codec] = {
     ),
     Duplicate: Codec(
         "duplicate",
-        lambda event: _result_to_json(event.result),
-        lambda data: Duplicate(_result_from_json(data)),
+        lambda event: result_to_json(event.result),
+        lambda data: Duplicate(result_from_json(data)),
         lambda _: None,
     ),
     Told: Codec(

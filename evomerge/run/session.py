@@ -16,7 +16,7 @@ from evomerge.run.loop import Search, run_jobs, run_search
 from evomerge.run.plan import Plan
 from evomerge.run.record import Record
 from evomerge.run.report import print_report, write_front
-from evomerge.run.spectators import open_trackers
+from evomerge.run.spectators import open_trackers, send_the_rest
 from evomerge.run.view import Spectator, comparison, history
 from evomerge.scoring.benchmark import Benchmark
 from evomerge.search.controller import Controller
@@ -56,6 +56,8 @@ class Session:
                     f"  evomerge resume {shlex.quote(str(self._run_dir))}"
                 )
                 return interruption.exit_code
+        else:
+            send_the_rest(self._run_dir, self._plan)
         print_report(self._comparison(), self._run_dir, self._plan.experiment.tracking.mlflow)
         self._require_survivors()
         return 0
@@ -66,8 +68,8 @@ class Session:
         spectator = Spectator(
             self._record.state, objectives, self._plan.experiment.budget.evaluations
         )
-        past = history(self._record.state, objectives, spectator)
-        tracker = open_trackers(self._run_dir, self._record.state, self._plan, past)
+        history(self._record.state, objectives, spectator)
+        tracker = open_trackers(self._run_dir, self._plan)
         started = self._record.state.started
         for line in changed_versions(started.versions if started else {}):
             tracker.note(line)
@@ -93,7 +95,6 @@ class Session:
             pool.close()
         final = self._comparison()
         write_front(final, self._run_dir, title=self._run_dir.name)
-        tracker.conclude(final)
         self._record.append(
             Finished(
                 front=tuple(member.id for member in final.front),

@@ -12,14 +12,10 @@ from pathlib import Path
 import pytest
 
 from evomerge.errors import UsageError
-from evomerge.records import Progress
-from evomerge.tracking.mlflow_run import MlflowTracker
-from evomerge.tracking.target import RunFacts
+from evomerge.run.projecting import sync_run
 from evomerge.tracking.ui import mlflow_ui_command, mlflow_ui_environment
+from tests.synthetic import write_run
 from tests.tracking.browser import dump_dom
-from tests.tracking.comparisons import comparison
-
-MADE = comparison(2)
 
 
 def test_a_run_without_a_database_is_refused(tmp_path: Path) -> None:
@@ -39,10 +35,8 @@ def test_the_ui_is_bound_to_this_machine(tmp_path: Path) -> None:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the UI of a finished run."""
     run_dir = tmp_path_factory.mktemp("run")
-    tracker = MlflowTracker(RunFacts("run-1", "quickstart", run_dir, {"seed": 0}))
-    tracker.show(Progress(1, 0, 2, {"math_de": 0.5}, 0.5, 1, {}, time.time()))
-    tracker.conclude(MADE)
-    tracker.close("finished")
+    write_run(run_dir, 40)
+    sync_run(run_dir)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     environment = {**os.environ, **mlflow_ui_environment()}
@@ -77,8 +71,8 @@ def test_the_ui_shows_the_parent_its_children_and_the_front(served: str, tmp_pat
     (parent,) = client.search_runs([experiment.experiment_id], rule)
     page = f"{served}/#/experiments/{experiment.experiment_id}/runs/{parent.info.run_id}"
     overview, _ = dump_dom(page, tmp_path / "one", budget_ms=40_000)
-    assert "quickstart" in overview
-    assert all(member.id in overview for member in MADE.front)
+    children = client.search_runs([experiment.experiment_id], "tags.`evomerge.role` = 'front'")
+    assert all(child.data.tags["evomerge.candidate"] in overview for child in children)
     artifacts, _ = dump_dom(f"{page}/artifacts/front.html", tmp_path / "two", budget_ms=40_000)
     assert "mlflow-html-iframe" in artifacts
 
