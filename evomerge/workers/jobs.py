@@ -8,14 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-# Ray's native part reads it when it is imported; without it a client sends no token.
-os.environ.setdefault("RAY_AUTH_MODE", "token")
-
 import aiohttp
 import ray.exceptions
 from ray.job_submission import JobSubmissionClient
 
 from evomerge.errors import InfrastructureError
+from evomerge.workers import ray_private
 
 OUTAGE_S = 60.0
 """How long the job server may be out of reach before one stops following."""
@@ -49,6 +47,7 @@ class JobServer:
         # Either would override the URL that was asked for.
         for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
             os.environ.pop(name, None)
+        ray_private.authenticate()
         try:
             self._client = JobSubmissionClient(url)
         except ray.exceptions.AuthenticationError as error:
