@@ -12,8 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.two_nodes import two_nodes
-
 from evomerge.errors import JournalError
 from evomerge.journal.events import Scored
 from evomerge.journal.spool import Spool
@@ -23,6 +21,7 @@ from tests.chaos.disk import enlarge, small_disk
 from tests.chaos.evaluators import Misbehaving, Waiting
 from tests.chaos.killer import killing_workers
 from tests.chaos.made_up import Account, events_of, run_in
+from tests.cluster.two_nodes import two_nodes
 
 REPOSITORY = Path(__file__).parents[2]
 
