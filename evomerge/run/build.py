@@ -5,7 +5,6 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from importlib.metadata import version
-from pathlib import Path
 
 from evomerge import __version__
 from evomerge.checkpoint.fingerprint import fingerprint
@@ -177,8 +176,3 @@ def _digest(benchmark: Benchmark) -> str:
             digest.update(repr(request.args).encode())
     digest.update(f"{benchmark.metric},{benchmark.filter}".encode())
     return digest.hexdigest()
-
-
-def default_run_dir(config: Path) -> Path:
-    """Where a run of an experiment file lives unless `--out` says otherwise."""
-    return Path("runs") / config.stem

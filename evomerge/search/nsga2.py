@@ -23,6 +23,7 @@ from pymoo.util.randomized_argsort import randomized_argsort
 from evomerge.errors import UsageError
 from evomerge.records import Evaluation, Outcome
 from evomerge.search.controller import FloatArray, require_finite
+from evomerge.search.start import LatinHypercube
 
 IntArray = NDArray[np.int64]
 SORTING = NonDominatedSorting()
@@ -71,7 +72,7 @@ class NSGA2:
         self._n_dims = n_dims
         self._population = population
         self._seed = seed
-        self._strata = _latin_strata(n_dims, population, seed)
+        self._start = LatinHypercube(n_dims, population, seed)
         self._parents: Parents | None = None
         # Bolder than the textbook's (η 15 and 20, half the genes crossed): within about a hundred
         # evaluations there is no time for small steps. Measured in experiments/benchmarks/search.
@@ -82,8 +83,7 @@ class NSGA2:
     def ask(self, number: int, rng: np.random.Generator) -> FloatArray:
         """A point of the Latin hypercube, then children; `(n_dims,)` in [0, 1]."""
         if number < self._population:
-            strata = self._strata[number]
-            return np.asarray((strata + rng.random(strata.shape)) / self._population)
+            return self._start.point(number, rng)
         if self._parents is None:
             return rng.random(self._n_dims)
         return self._breed(self._parents, rng)
@@ -152,10 +152,3 @@ def _tournament(parents: Parents, rng: np.random.Generator) -> int:
     """The better of two random parents: smaller rank, then larger crowding distance."""
     first, second = rng.integers(len(parents), size=2)
     return int(min(first, second, key=parents.standing))
-
-
-def _latin_strata(n_dims: int, population: int, seed: int) -> NDArray[np.int64]:
-    """`(population, n_dims)`: every column a permutation, so each gene meets every stratum once."""
-    rng = np.random.default_rng(np.random.SeedSequence(seed))
-    columns = [rng.permutation(population) for _ in range(n_dims)]
-    return np.stack(columns, axis=1).astype(np.int64)
