@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,9 +10,10 @@ from pathlib import Path
 import pytest
 from plotly.offline import get_plotlyjs
 
+from evomerge.records import Comparison
 from evomerge.tracking.page import front_page
 from tests.tracking.browser import dump_dom
-from tests.tracking.comparisons import comparison
+from tests.tracking.comparisons import comparison, member
 
 PLOTLY = get_plotlyjs()
 
@@ -87,6 +89,32 @@ def test_a_name_cannot_break_out_of_the_page() -> None:
     assert "<script>alert(1)" not in text
     assert "<b>say" not in re.sub(r'<script type="application/json".*?</script>', "", text)
     json.loads(Page(text).data)
+
+
+def after_a_long_search(k: int) -> Comparison:
+    """Ten thousand dominated merges, none like another."""
+    names = comparison(k).objectives
+    losers = (member(100 + i, [0.1 + i / 50_000] * k, names, test=False) for i in range(10_000))
+    return replace(comparison(k), dominated=tuple(losers))
+
+
+def test_of_very_many_dominated_merges_some_are_drawn_and_the_page_says_so() -> None:
+    shown = after_a_long_search(2)
+    text = front_page(shown, "long").replace(PLOTLY, "")
+    assert "10000 dominated merges (of which 500 are drawn, evenly from first to last)" in text
+    drawn = json.loads(Page(text).data)["front"]["search"]["data"][0]["customdata"]
+    assert drawn == [member.id for member in shown.dominated[::20]]
+    assert len(text) < 1_000_000
+    assert "are drawn" not in page_of(2)
+
+
+@pytest.mark.slow
+def test_a_browser_draws_the_page_of_a_long_search(tmp_path: Path) -> None:
+    page = tmp_path / "front.html"
+    page.write_text(front_page(after_a_long_search(3), "long"), encoding="utf-8")
+    document, complaints = dump_dom(page.as_uri(), tmp_path / "profile")
+    assert document.count('class="main-svg"') >= 9
+    assert complaints == []
 
 
 @pytest.mark.slow
