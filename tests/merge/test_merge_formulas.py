@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from evomerge.merge.prepared import PreparedMerge
-from evomerge.merge.stages import shares
+from evomerge.merge.stages.weigh import normalised
 from evomerge.records import GroupRecipe, Recipe
 
 NAMES = ("a", "b", "c", "d", "e")
@@ -178,5 +178,5 @@ def test_experts_may_have_another_dtype_than_the_base(source):
 
 @given(st.permutations([0.1, 0.123457, 0.7, 0.3, 0.9]))
 def test_shares_do_not_depend_on_the_order_of_the_experts(coefficients: list[float]) -> None:
-    expected = dict(zip(sorted(coefficients), shares(sorted(coefficients)), strict=True))
-    assert dict(zip(coefficients, shares(coefficients), strict=True)) == expected
+    expected = dict(zip(sorted(coefficients), normalised(sorted(coefficients)), strict=True))
+    assert dict(zip(coefficients, normalised(coefficients), strict=True)) == expected
