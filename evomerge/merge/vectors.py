@@ -5,14 +5,14 @@ always flat and in float32.
 """
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from evomerge.merge.random_bits import random_bits, stream_key
-from evomerge.merge.selection import kth_largest_magnitude
+from evomerge.merge.selection import kth_largest, kth_largest_magnitude
 from evomerge.merge.sums import row_length
 
 _N_KEPT = 1 << 14
@@ -102,6 +102,13 @@ class ExpertVector:
     def chunk(self, span: slice) -> Tensor:
         """The entries of a span, `(span,)` float32; never to be written to."""
         return self._kept("vector", span, self._computed)
+
+    def ranked(self, values: Callable[[slice], Tensor], ranks: Sequence[int]) -> tuple[float, ...]:
+        """The k-th largest of what a function of spans gives for the whole tensor, for each k."""
+        if self.n > _LARGEST_KEPT:
+            return tuple(kth_largest(lambda: self.over_chunks(values), k) for k in ranks)
+        descending = torch.cat(list(self.over_chunks(values))).sort(descending=True).values
+        return tuple(descending[[k - 1 for k in ranks]].tolist())
 
     def over_chunks(self, values: Callable[[slice], Tensor]) -> Iterator[Tensor]:
         """What a function of spans gives for the whole tensor, chunk by chunk."""

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from evomerge.merge.groups import place
-from evomerge.merge.selection import kth_largest
 from evomerge.merge.stages.kinds import Factors, Kept, Settings, Stack, add
 from evomerge.merge.sums import column_sums, row_sums, total
 from evomerge.merge.vectors import ExpertVector
@@ -56,13 +55,10 @@ def _scored(stack: Stack, scores: Sequence[Kept]) -> Factors:
 
 def _bounds(stack: Stack, score: Kept) -> tuple[float, float]:
     """The threshold of the scores that stay, and the largest."""
-
-    def ranked(k: int) -> float:
-        return kth_largest(lambda: stack.vectors[0].over_chunks(score), k)
-
     # As in the reference: the entry at n (1 − density), rounded down, counted from the smallest.
     position = int(stack.n * (1.0 - stack.setting("density")))
-    return ranked(stack.n - min(position, stack.n - 1)), ranked(1)
+    low, high = stack.vectors[0].ranked(score, [stack.n - min(position, stack.n - 1), 1])
+    return low, high
 
 
 def _competition(stack: Stack, i: int) -> Kept:
@@ -177,11 +173,8 @@ def keep_important(vector: ExpertVector, settings: Settings) -> Kept:
         rows = torch.arange(span.start, span.stop).div_(vector.row, rounding_mode="floor")
         return (vector.chunk(span).double().abs_() * divergences[rows]).float()
 
-    def quantile(fraction: float) -> float:
-        k = vector.n - int(fraction * (vector.n - 1))
-        return kth_largest(lambda: vector.over_chunks(importance), k)
-
-    low, median, high = quantile(0.25), quantile(0.5), quantile(0.75)
+    quartiles = [vector.n - int(fraction * (vector.n - 1)) for fraction in (0.25, 0.5, 0.75)]
+    low, median, high = vector.ranked(importance, quartiles)
     threshold = median + settings["iqr"] * (high - low)
     return lambda span: torch.where(importance(span) >= threshold, vector.chunk(span), 0.0)
 

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from evomerge.merge.selection import kth_largest
 from evomerge.merge.stages.kinds import Factor, Factors, Kept, Stack, add
 from evomerge.merge.sums import total
 from evomerge.merge.vectors import ExpertVector
@@ -122,7 +121,7 @@ def _selection(stack: Stack) -> Kept:
     k = int(fraction * total(stack.shape, lambda span: deviation(span).sign_()))
     if k == 0:
         return lambda span: torch.zeros(span.stop - span.start)
-    least = kth_largest(lambda: stack.vectors[0].over_chunks(deviation), k)
+    (least,) = stack.vectors[0].ranked(deviation, [k])
     return lambda span: (deviation(span) >= least).float()
 
 
