@@ -54,9 +54,9 @@ def merge_arrays(method, base, experts, *, name="w", seed=0, **values):
 
 
 @st.composite
-def families(draw, *, n_experts=st.integers(1, 5), min_dims=0, least=0.0):
+def families(draw, *, most_experts=5, least_experts=1, min_dims=0, least=0.0):
     """A base, experts and a coefficient for each; shapes of up to three dimensions."""
-    n = draw(n_experts)
+    n = draw(st.integers(least_experts, most_experts))
     shape = draw(hnp.array_shapes(min_dims=min_dims, max_dims=3, max_side=6))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     dtype = draw(st.sampled_from([torch.bfloat16, torch.float16, torch.float32]))

@@ -8,10 +8,10 @@ from evomerge.merge.stages.combine import largest, mean_of_elected, ratio_of_ele
 from evomerge.merge.stages.counts import (
     amplified_by_model,
     amplified_by_tensor,
-    matters_to_enough,
     shared_and_unique,
 )
 from evomerge.merge.stages.elect import sign_of_sum, sign_of_sum_or_plus
+from evomerge.merge.stages.post import matters_to_enough
 from evomerge.merge.stages.scores import by_competition, by_significance, without_outliers
 from evomerge.merge.stages.weigh import by_energy_of_selected, by_energy_on_selected
 

@@ -4,6 +4,7 @@ from evomerge.merge.method import MergeMethod, coefficient
 from evomerge.merge.parameters import FRACTION, NOT_NEGATIVE, Parameter
 from evomerge.merge.stages.combine import mean_of_elected, ratio_of_elected, total
 from evomerge.merge.stages.elect import changed, sign_of_sum, sign_of_sum_or_plus
+from evomerge.merge.stages.post import times_lambda
 from evomerge.merge.stages.scores import keep_important
 from evomerge.merge.stages.sparsify import (
     clamp,
@@ -73,6 +74,7 @@ TIES_MERGEKIT = TIES.as_in_mergekit(
     sparsify=keep_largest_rounded_down,
     elect=sign_of_sum_or_plus,
     combine=ratio_of_elected,
+    post=times_lambda,
 )
 
 DARE_LINEAR = MergeMethod(
@@ -100,6 +102,7 @@ DARE_LINEAR_MERGEKIT = DARE_LINEAR.as_in_mergekit(
     "DARE rescaled to the L1 norm that the task vector had, instead of by 1 / density.",
     parameters=(*DARE_LINEAR.parameters, _SCALE),
     sparsify=matching_l1(drop_without_rescaling),
+    post=times_lambda,
 )
 DARE_TIES_MERGEKIT = DARE_TIES.as_in_mergekit(
     "DARE rescaled to the L1 norm that the task vector had; agreeing changes are added up.",
@@ -107,6 +110,7 @@ DARE_TIES_MERGEKIT = DARE_TIES.as_in_mergekit(
     sparsify=matching_l1(drop_without_rescaling),
     elect=sign_of_sum_or_plus,
     combine=total,
+    post=times_lambda,
 )
 
 DELLA = MergeMethod(
@@ -156,11 +160,13 @@ DELLA_MERGEKIT = DELLA.as_in_mergekit(
     sparsify=matching_l1(drop_by_rank_within_epsilon),
     elect=sign_of_sum_or_plus,
     combine=ratio_of_elected,
+    post=times_lambda,
 )
 DELLA_LINEAR_MERGEKIT = DELLA_LINEAR.as_in_mergekit(
     "Linear DELLA rescaled to the L1 norm that the task vector had.",
     parameters=DELLA_MERGEKIT.parameters,
     sparsify=DELLA_MERGEKIT.sparsify,
+    post=times_lambda,
 )
 
 BREADCRUMBS = MergeMethod(

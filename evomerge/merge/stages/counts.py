@@ -1,6 +1,6 @@
-"""Stages that count at each entry how many experts it matters to."""
+"""Weigh: factors from how many experts change an entry at all."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ from evomerge.merge.vectors import ExpertVector
 
 
 def shared_and_unique(stack: Stack) -> Factors:
-    """Weigh: λᵢ where expert i alone changes an entry, λᵢ / count where several do (RAM).
+    """λᵢ where expert i alone changes an entry, λᵢ / count where several do (RAM).
 
     An expert changes an entry by more than `epsilon`; smaller changes are dropped.
     """
@@ -18,7 +18,7 @@ def shared_and_unique(stack: Stack) -> Factors:
 
 
 def amplified_by_tensor(stack: Stack) -> Factors:
-    """Weigh: as `shared_and_unique`, unique changes times 1 + `r` · min(ρᵢ, `alpha`) (RAM+).
+    """As `shared_and_unique`, unique changes times 1 + `r` · min(ρᵢ, `alpha`) (RAM+).
 
     ρᵢ is the number of entries of the tensor that expert i shares with others, over the number of
     those that it alone changes.
@@ -27,7 +27,7 @@ def amplified_by_tensor(stack: Stack) -> Factors:
 
 
 def amplified_by_model(stack: Stack) -> Factors:
-    """Weigh: as `amplified_by_tensor`, ρᵢ counted over all tensors of the model."""
+    """As `amplified_by_tensor`, ρᵢ counted over all tensors of the model."""
     epsilon = stack.setting("epsilon")
     names = tuple(vector.expert for vector in stack.vectors)
 
@@ -38,27 +38,6 @@ def amplified_by_model(stack: Stack) -> Factors:
 
     key = ("shared and unique", names, epsilon)
     return _amplified(stack, stack.vectors[0].cache.numbers(key, count))
-
-
-def matters_to_enough(stack: Stack) -> Callable[[slice, Tensor], Tensor]:
-    """Post: keep Δ where it matters to `k` experts or more, or to all (consensus).
-
-    An entry matters to expert i where |vᵢ| > `tall` · |Δ₁ − vᵢ|, Δ₁ being Δ at coefficients whose
-    largest is 1: the TALL mask. k is rounded; 0 keeps all.
-    """
-    scale = max(abs(coefficient) for coefficient in stack.coefficients)
-    k = min(int(stack.setting("k") + 0.5), len(stack.vectors))
-    tall = stack.setting("tall")
-
-    def keep(span: slice, delta: Tensor) -> Tensor:
-        merged = delta / scale
-        masks = [
-            (vector.abs() - tall * (merged - vector).abs()).sign_().clamp_min_(0.0)
-            for vector in stack.chunks(span)
-        ]
-        return torch.where(add(masks) >= k, delta, 0.0)
-
-    return keep
 
 
 def _shared_and_unique(stack: Stack, amplification: Sequence[float]) -> Factors:

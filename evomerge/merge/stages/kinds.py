@@ -31,6 +31,9 @@ Factor = float | Tensor
 Factors = Callable[[slice], Sequence[Factor]]
 """Gives the factor fᵢ of each expert on a span."""
 
+Finish = Callable[[slice, Tensor], Tensor]
+"""Gives the final Δ on a span from the combined one, which it may change."""
+
 
 @dataclass(frozen=True)
 class Stack:
@@ -104,7 +107,7 @@ Sparsify = Callable[[ExpertVector, Settings], Kept]
 Weigh = Callable[[Stack], Factors]
 Elect = Callable[[Sequence[Tensor]], list[Tensor]]
 Combine = Callable[[Moves], Tensor]
-Post = Callable[[Stack], Callable[[slice, Tensor], Tensor]]
+Post = Callable[[Stack], Finish]
 
 
 def add(terms: Sequence[Tensor]) -> Tensor:
