@@ -182,12 +182,3 @@ def test_directions_of_bfloat16_tensors_are_averaged_in_float64():
     merged = merge_arrays("karcher", base, experts, coefficient=weights)
     expected = tangent_mean(torch.stack(experts).double(), weights, n_steps=100)
     assert (merged.double() - expected).norm() / expected.norm() < 2.0**-8
-
-
-def test_slerp_refuses_another_number_of_experts():
-    from evomerge.errors import UsageError
-
-    with pytest.raises(
-        UsageError, match=r"slerp was given 3 experts \(a, b, c\), expected exactly 2"
-    ):
-        merge_arrays("slerp", [0.0], [[1.0], [2.0], [3.0]], coefficient=1.0)
