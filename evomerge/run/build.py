@@ -5,7 +5,6 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from importlib.metadata import version
-from pathlib import Path
 
 from evomerge import __version__
 from evomerge.checkpoint.fingerprint import fingerprint
@@ -18,6 +17,7 @@ from evomerge.run.plan import Items, Plan, Subset
 from evomerge.scoring.benchmark import Benchmark
 from evomerge.scoring.resident import resolve_dtype
 from evomerge.scoring.subset import choose_items
+from evomerge.workers.resources import WorkerResources
 from evomerge.workers.worker import TaskSpec, WorkerSpec, load_tasks
 
 DEVICE = "cpu"
@@ -100,6 +100,18 @@ def worker_spec(plan: Plan) -> WorkerSpec:
         threads=experiment.scoring.threads,
         batch_size=experiment.scoring.batch_size,
         timeout_s=experiment.scoring.timeout_s,
+        fingerprints={n: d for n, d in plan.fingerprints.items() if n.startswith("model:")},
+    )
+
+
+def worker_resources(experiment: Experiment) -> WorkerResources:
+    """What one worker of an experiment takes of its node."""
+    wanted = experiment.resources
+    return WorkerResources(
+        num_cpus=wanted.num_cpus or float(experiment.scoring.threads),
+        num_gpus=wanted.num_gpus,
+        memory_bytes=None if wanted.memory_gb is None else round(wanted.memory_gb * 1e9),
+        custom=wanted.custom,
     )
 
 
@@ -164,8 +176,3 @@ def _digest(benchmark: Benchmark) -> str:
             digest.update(repr(request.args).encode())
     digest.update(f"{benchmark.metric},{benchmark.filter}".encode())
     return digest.hexdigest()
-
-
-def default_run_dir(config: Path) -> Path:
-    """Where a run of an experiment file lives unless `--out` says otherwise."""
-    return Path("runs") / config.stem

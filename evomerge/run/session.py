@@ -7,8 +7,9 @@ from pathlib import Path
 
 from evomerge.errors import ScoringError
 from evomerge.journal.events import Finished, Stopped
+from evomerge.journal.spool import Spool
 from evomerge.records import Comparison, Failure, Outcome, Phase, Recipe
-from evomerge.run.build import changed_versions, worker_spec
+from evomerge.run.build import changed_versions, worker_resources, worker_spec
 from evomerge.run.calibration import Calibration, objectives_of
 from evomerge.run.dispatch import Dispatcher
 from evomerge.run.interrupt import Interrupted
@@ -17,15 +18,15 @@ from evomerge.run.plan import Plan
 from evomerge.run.record import Record
 from evomerge.run.report import print_report, write_front
 from evomerge.run.spectators import open_trackers, send_the_rest
+from evomerge.run.spooled import SPOOL_NAME, collect
 from evomerge.run.view import Spectator, comparison, history
 from evomerge.scoring.benchmark import Benchmark
 from evomerge.search.controller import Controller
 from evomerge.search.ordered import Window
 from evomerge.search.table import CONTROLLERS
 from evomerge.tracking.tracker import Tracker
-from evomerge.workers.in_process import InProcessPool
+from evomerge.workers.build import open_pool
 from evomerge.workers.pool import Pool
-from evomerge.workers.worker import Worker
 
 
 class Session:
@@ -38,6 +39,7 @@ class Session:
         self._record = record
         self._plan = plan
         self._benchmarks = benchmarks
+        self._spool = Spool(run_dir.resolve() / SPOOL_NAME)
 
     def run(self) -> int:
         """Take the run to its end and print its report; the exit code.
@@ -85,7 +87,9 @@ class Session:
         tracker.close("finished")
 
     def _evaluate(self, tracker: Tracker, spectator: Spectator) -> None:
-        pool = InProcessPool(Worker(worker_spec(self._plan), self._benchmarks))
+        if n_found := collect(self._spool, self._record):
+            tracker.note(f"{n_found} results were finished when the run before this one ended")
+        pool = self._open_pool()
         try:
             self._score(self._plan.baselines.values(), "search", tracker, pool)
             self._require_a_baseline()
@@ -135,8 +139,19 @@ class Session:
         build = CONTROLLERS[settings.controller].build
         return build(self._plan.space.n_dims, settings.population, self._plan.experiment.seed)
 
+    def _open_pool(self) -> Pool:
+        experiment = self._plan.experiment
+        return open_pool(
+            worker_spec(self._plan),
+            workers=None if experiment.workers == "auto" else experiment.workers,
+            address=experiment.address,
+            resources=worker_resources(experiment),
+            spool=self._spool.folder,
+            benchmarks=self._benchmarks,
+        )
+
     def _dispatcher(self, pool: Pool) -> Dispatcher:
-        return Dispatcher(self._record, pool)
+        return Dispatcher(self._record, pool, on_recorded=self._spool.remove)
 
     def _test(self, tracker: Tracker, pool: Pool) -> None:
         """Score the front and the baselines on the items that the search never saw."""

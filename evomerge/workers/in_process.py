@@ -4,14 +4,14 @@ from collections import deque
 from collections.abc import Iterator
 
 from evomerge.records import Job, Result
-from evomerge.workers.worker import Worker
+from evomerge.workers.evaluator import Evaluator, attempt
 
 
 class InProcessPool:
     """Takes one job at a time and evaluates it when its result is asked for."""
 
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
+    def __init__(self, evaluator: Evaluator) -> None:
+        self._evaluator = evaluator
         self._jobs: deque[Job] = deque()
 
     def free(self) -> int:
@@ -25,7 +25,7 @@ class InProcessPool:
     def finished(self) -> Iterator[Result]:
         """Evaluate the waiting job, if there is one, and yield its result."""
         while self._jobs:
-            yield self._worker.run(self._jobs.popleft())
+            yield attempt(self._evaluator, self._jobs.popleft())
 
     def close(self) -> None:
         """Forget the waiting job."""

@@ -4,22 +4,20 @@ import os
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
+from evomerge.checkpoint.fingerprint import fingerprint
 from evomerge.checkpoint.reader import open_checkpoint
-from evomerge.errors import NonFiniteError
+from evomerge.errors import ModelError, NonFiniteError
 from evomerge.merge.prepared import PreparedMerge
-from evomerge.records import Failure, ItemScores, Job, Result
+from evomerge.records import ItemScores, Job
 from evomerge.scoring.benchmark import Benchmark, load_benchmarks
 from evomerge.scoring.resident import DTYPES, NonFiniteScore, ResidentModel
 from evomerge.scoring.scorer import Scorer
-from evomerge.workers.deadline import DeadlineExceededError, deadline
-
-LONGEST_MESSAGE = 2000
-"""Characters of a failure's message that the journal keeps."""
+from evomerge.workers.deadline import deadline
 
 
 @dataclass(frozen=True)
@@ -44,6 +42,8 @@ class WorkerSpec:
         threads: CPU threads of torch.
         batch_size: sequences per forward pass.
         timeout_s: seconds that one job may take; None for no limit.
+        fingerprints: of the models, by `model:base` and `model:<expert>`, for workers that do not
+            read the same files as the driver.
     """
 
     base: Path
@@ -54,10 +54,11 @@ class WorkerSpec:
     threads: int = 1
     batch_size: int = 64
     timeout_s: float | None = None
+    fingerprints: Mapping[str, str] = field(default_factory=dict)
 
 
 class Worker:
-    """Evaluates one job at a time; whatever goes wrong in a job is its result, not an exception.
+    """Evaluates one job at a time: an `Evaluator`.
 
     Raises:
         ModelError: the models cannot be opened or merged.
@@ -74,29 +75,40 @@ class Worker:
         )
         tasks = load_tasks(spec.tasks, spec.tasks_path) if benchmarks is None else benchmarks
         self._scorer = Scorer(self._model, tasks, batch_size=spec.batch_size)
-        self._name = f"{socket.gethostname()}:{os.getpid()}"
+        self.name = f"{socket.gethostname()}:{os.getpid()}"
 
-    def run(self, job: Job) -> Result:
-        """Merge the job's recipe into the resident model and score it on the job's items."""
+    def run(self, job: Job) -> ItemScores:
+        """Merge the job's recipe into the resident model and score it on the job's items.
+
+        Raises:
+            DeadlineExceededError: it took longer than the spec allows.
+            NonFiniteError: the merge or the scores hold NaN or infinity.
+        """
         start = time.monotonic()
         try:
             with deadline(self._spec.timeout_s):
                 self._merge.materialise(job.recipe, self._model.tensors)
-                scores = {
-                    task: self._scorer.score(task, items) for task, items in job.items.items()
-                }
-        except (NonFiniteError, NonFiniteScore) as error:
-            return self._failure(job, "non_finite", error)
-        except DeadlineExceededError as error:
-            return self._failure(job, "timeout", error)
-        except Exception as error:  # a candidate that cannot be evaluated must not end the search
-            return self._failure(job, "exception", error)
+                scores = {task: self._scorer.score(task, ids) for task, ids in job.items.items()}
+        except NonFiniteScore as error:
+            raise NonFiniteError(str(error)) from error
         seconds = time.monotonic() - start
-        return ItemScores(job.candidate_id, scores, job.phase, seconds, self._name)
+        return ItemScores(job.candidate_id, scores, job.phase, seconds, self.name)
 
-    def _failure(self, job: Job, reason: str, error: Exception) -> Failure:
-        message = f"{type(error).__name__}: {error}"[:LONGEST_MESSAGE]
-        return Failure(job.candidate_id, reason, message, job.phase, self._name)
+
+def require_models(spec: WorkerSpec) -> None:
+    """Make sure that the models on this machine are those whose fingerprints the spec holds.
+
+    Raises:
+        ModelError: one is missing or differs; the message names it and the machine.
+    """
+    for name, folder in {"base": spec.base, **spec.experts}.items():
+        expected = spec.fingerprints.get(f"model:{name}")
+        if expected is not None and fingerprint(open_checkpoint(folder)) != expected:
+            raise ModelError(
+                f"the model {name} in {folder} on {socket.gethostname()} is not the one that the "
+                "run started with; copy the driver's files there, or use a folder that all nodes "
+                "share"
+            )
 
 
 def load_tasks(tasks: tuple[TaskSpec, ...], tasks_path: Path | None) -> dict[str, Benchmark]:
