@@ -2,13 +2,14 @@
 
 Each kind of event has one `Codec` row in `CODECS`: the name stored in the file, how the event is
 written, how it is read, and the key that makes it unique. Python's JSON writes the shortest text
-that reads back as the same float64, so per-item results and genomes survive exactly.
+that reads back as the same float64, so per-item results and genomes survive exactly. What makes
+up most of a journal is packed (`journal.packing`): the items of a task as a bitmap, their results
+as another where all are 0 or 1, and the names that the groups of a recipe share once.
 """
 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from evomerge.journal.events import (
@@ -25,9 +26,16 @@ from evomerge.journal.events import (
     Stopped,
     Told,
 )
-from evomerge.records import Failure, ItemScores, Recipe, Result, TaskScores
-
-Json = dict[str, Any]
+from evomerge.journal.packing import (
+    Json,
+    pack_ids,
+    pack_recipe,
+    pack_values,
+    unpack_ids,
+    unpack_recipe,
+    unpack_values,
+)
+from evomerge.records import Failure, ItemScores, Result, TaskScores
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,7 @@ def encode(event: Event) -> str:
 
 
 def decode(kind: str, payload: str) -> Event:
-    """The event that `encode` wrote; KeyError, TypeError or ValueError when it is not one."""
+    """The event that `encode` wrote; LookupError, TypeError or ValueError when it is not one."""
     return DECODERS[kind](json.loads(payload))
 
 
@@ -68,12 +76,6 @@ def key_of(event: Event) -> str | None:
     return CODECS[type(event)].key(event)
 
 
-@lru_cache(maxsize=64)
-def _shared(items: tuple[int, ...]) -> tuple[int, ...]:
-    """One tuple for all equal ones: the candidates of a run are scored on the same items."""
-    return items
-
-
 def _result_key(event: Scored | Failed) -> str:
     return f"result/{event.result.phase}/{event.result.candidate_id}"
 
@@ -82,7 +84,7 @@ def _scores_to_json(scores: ItemScores) -> Json:
     return {
         "candidate_id": scores.candidate_id,
         "tasks": {
-            name: {"items": list(task.items), "values": list(task.values)}
+            name: {"items": pack_ids(task.items), "values": pack_values(task.values)}
             for name, task in scores.tasks.items()
         },
         "phase": scores.phase,
@@ -95,7 +97,7 @@ def _scores_from_json(data: Json) -> ItemScores:
     return ItemScores(
         candidate_id=data["candidate_id"],
         tasks={
-            name: TaskScores(_shared(tuple(task["items"])), tuple(task["values"]))
+            name: TaskScores(unpack_ids(task["items"]), unpack_values(task["values"]))
             for name, task in data["tasks"].items()
         },
         phase=data["phase"],
@@ -133,8 +135,8 @@ def _asked_to_json(event: Asked) -> Json:
         "number": event.number,
         "attempt": event.attempt,
         "candidate_id": event.candidate_id,
-        "genome": list(event.genome),
-        "recipe": event.recipe.to_json(),
+        "genome": event.genome,
+        "recipe": pack_recipe(event.recipe),
     }
 
 
@@ -144,7 +146,7 @@ def _asked_from_json(data: Json) -> Asked:
         attempt=data["attempt"],
         candidate_id=data["candidate_id"],
         genome=tuple(data["genome"]),
-        recipe=Recipe.from_json(data["recipe"]),
+        recipe=unpack_recipe(data["recipe"]),
     )
 
 

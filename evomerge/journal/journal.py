@@ -167,7 +167,7 @@ class Journal:
     def _decode(self, sequence: int, kind: str, payload: str, time_s: float) -> Event:
         try:
             return replace(codec.decode(kind, payload), time_s=time_s)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise JournalError(
                 f"event {sequence} of {self.path} ({kind}) cannot be understood: {error!r}; "
                 "was it written by another version of evomerge? Use that version to read it"

@@ -46,7 +46,7 @@ class Spectator:
             best={name: best for name, best in self._best.items() if best > float("-inf")},
             # Every metric so far lies in [0, 1], so that the origin is worse than any model.
             hypervolume=self._archive.hypervolume([0.0] * len(self._best)),
-            n_front=len(self._archive.front),
+            n_front=len(self._archive),
             failures=dict(self._failures),
             time_s=time_s,
         )
@@ -73,7 +73,7 @@ def comparison(
     best = front(evaluated)
     on_front = {evaluation.candidate.id for evaluation in best}
     members = {
-        evaluation.candidate.id: _member(state, evaluation.candidate.recipe, objectives)
+        evaluation.candidate.id: _evaluated(state, evaluation, objectives)
         for evaluation in evaluated
     }
     return Comparison(
@@ -90,10 +90,27 @@ def _member(state: RunState, recipe: Recipe, objectives: Objectives) -> Member:
         recipe=recipe,
         objectives=_estimates(state, recipe, objectives, "search"),
         test=_estimates(state, recipe, objectives, "test"),
-        means=_estimates(state, recipe, Objectives(objectives.tasks), "search")
-        if objectives.estimators
-        else {},
+        means=_means(state, recipe, objectives),
     )
+
+
+def _evaluated(state: RunState, evaluation: Evaluation, objectives: Objectives) -> Member:
+    """The same for a candidate whose objectives are estimated already."""
+    recipe = evaluation.candidate.recipe
+    return Member(
+        id=recipe.digest,
+        recipe=recipe,
+        objectives=dict(evaluation.objectives),
+        test=_estimates(state, recipe, objectives, "test"),
+        means=_means(state, recipe, objectives),
+    )
+
+
+def _means(state: RunState, recipe: Recipe, objectives: Objectives) -> dict[str, Estimate]:
+    """The plain means of the search items where objectives are estimated otherwise."""
+    if not objectives.estimators:
+        return {}
+    return _estimates(state, recipe, Objectives(objectives.tasks), "search")
 
 
 def _estimates(

@@ -8,9 +8,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+import psutil
 
 REPOSITORY = Path(__file__).parents[2]
 START_S = 180.0
@@ -28,37 +29,63 @@ RAY = (
 )
 
 
-@dataclass(frozen=True)
 class TwoNodes:
-    """A head without cores and a worker node with two."""
+    """A head without cores and a worker node with two; further worker nodes may come and go."""
 
-    url: str
-    address: str
-    environment: dict[str, str]
+    def __init__(self, folder: Path) -> None:
+        gcs, dashboard, self._client = free_ports(3)
+        self._folder = folder
+        self._stack = ExitStack()
+        self._dashboard = dashboard
+        self._gcs = gcs
+        self.workers: list[subprocess.Popen[bytes]] = []
+        self.url = f"http://127.0.0.1:{dashboard}"
+        self.address = f"127.0.0.1:{gcs}"
+        self.environment = _environment(folder / "token")
+
+    def start(self) -> None:
+        """The head, then the first worker node."""
+        self._start_node(
+            "head",
+            *("--head", f"--port={self._gcs}", "--num-cpus=0"),
+            *("--dashboard-host=127.0.0.1", f"--dashboard-port={self._dashboard}"),
+            f"--ray-client-server-port={self._client}",
+        )
+        self.add_worker_node()
+
+    def add_worker_node(self) -> None:
+        """Another node with two cores joins."""
+        name = f"worker-{len(self.workers)}"
+        self.workers.append(self._start_node(name, f"--address={self.address}", "--num-cpus=2"))
+
+    def kill_worker_node(self) -> None:
+        """The first worker node that is there is gone at once: its raylet dies by SIGKILL."""
+        for process in psutil.Process(self.workers.pop(0).pid).children(recursive=True):
+            if process.name() == "raylet":
+                process.kill()
+
+    def stop(self) -> None:
+        """End what was started, nothing else."""
+        self._stack.close()
+
+    def _start_node(self, name: str, *own: str) -> "subprocess.Popen[bytes]":
+        # Ray's sockets lie below it, and their paths must be short.
+        temporary = self._stack.enter_context(_short_folder())
+        [agent] = free_ports(1)
+        shared = [f"--dashboard-agent-listen-port={agent}", f"--temp-dir={temporary}"]
+        node = _node([*own, *shared], self.environment, self._folder / f"{name}.log")
+        return self._stack.enter_context(node)
 
 
 @contextmanager
 def two_nodes(folder: Path) -> Iterator[TwoNodes]:
     """Start both with a token of their own, and end what was started, nothing else."""
-    gcs, dashboard, client, *agents = _free_ports(5)
-    cluster = TwoNodes(
-        f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{gcs}", _environment(folder / "token")
-    )
-    head = [
-        *("--head", f"--port={gcs}", "--num-cpus=0", f"--ray-client-server-port={client}"),
-        *("--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"),
-    ]
-    with ExitStack() as stack:
-        for name, own, agent in (
-            ("head", head, agents[0]),
-            ("worker", [f"--address={cluster.address}", "--num-cpus=2"], agents[1]),
-        ):
-            # Ray's sockets lie below it, and their paths must be short.
-            temporary = stack.enter_context(_short_folder())
-            shared = [f"--dashboard-agent-listen-port={agent}", f"--temp-dir={temporary}"]
-            log = folder / f"{name}.log"
-            stack.enter_context(_node([*own, *shared], cluster.environment, log))
-        yield cluster
+    nodes = TwoNodes(folder)
+    try:
+        nodes.start()
+        yield nodes
+    finally:
+        nodes.stop()
 
 
 def _environment(token: Path) -> dict[str, str]:
@@ -78,7 +105,9 @@ def _environment(token: Path) -> dict[str, str]:
 
 
 @contextmanager
-def _node(arguments: list[str], environment: dict[str, str], log: Path) -> Iterator[None]:
+def _node(
+    arguments: list[str], environment: dict[str, str], log: Path
+) -> "Iterator[subprocess.Popen[bytes]]":
     command = [
         *(sys.executable, "-c", RAY, "start", "--block", "--node-ip-address=127.0.0.1"),
         *("--object-store-memory=100000000", "--min-worker-port=0", "--max-worker-port=0"),
@@ -90,7 +119,7 @@ def _node(arguments: list[str], environment: dict[str, str], log: Path) -> Itera
         )
     try:
         _wait_for("block forever", log, process)
-        yield
+        yield process
     finally:
         process.terminate()
         process.wait(30)
@@ -104,7 +133,7 @@ def _wait_for(text: str, log: Path, process: "subprocess.Popen[bytes]") -> None:
         time.sleep(0.5)
 
 
-def _free_ports(n: int) -> list[int]:
+def free_ports(n: int) -> list[int]:
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
         for own in sockets:
