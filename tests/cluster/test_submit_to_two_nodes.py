@@ -64,6 +64,16 @@ def test_the_front_is_the_one_of_a_run_in_one_process(cluster: TwoNodes, tmp_pat
     assert len(workers) == 2, workers
 
 
+def test_a_folder_may_be_uploaded_instead(cluster: TwoNodes, tmp_path: Path) -> None:
+    words = ["submit", QUICKSTART.name, "--working-dir", str(QUICKSTART.parent)]
+    words += ["--address", cluster.url, "--out", str(tmp_path / "run"), *SMALL]
+    few = ("--set", "budget.evaluations=2", "--set", "search.population=2")
+    submitted = evomerge(cluster, *words, *few)
+    assert submitted.returncode == 0, submitted.stdout + submitted.stderr
+    _, plan = read_run(tmp_path / "run")
+    assert not plan.experiment.base.is_relative_to(REPOSITORY)
+
+
 def test_a_job_stopped_halfway_goes_on_when_it_is_submitted_again(
     cluster: TwoNodes, tmp_path: Path
 ) -> None:
