@@ -18,8 +18,7 @@ log = logging.getLogger(__name__)
 class WorkerProcess:
     """What Ray runs: `hello` as soon as there is a process, `start` once, then `run` job by job."""
 
-    def __init__(self, factory: Callable[[], Evaluator], spool: Path | None) -> None:
-        self._factory = factory
+    def __init__(self, spool: Path | None) -> None:
         self._spool = None if spool is None else Spool(spool)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is meant for the driver
 
@@ -28,13 +27,13 @@ class WorkerProcess:
         node: str = ray.get_runtime_context().get_node_id()
         return node
 
-    def start(self) -> str:
-        """Build the evaluator, which may take long; its name.
+    def start(self, factory: Callable[[], Evaluator]) -> str:
+        """Build the evaluator, which may take long, as may the imports of its factory; its name.
 
         Raises:
             Exception: whatever the factory raises.
         """
-        self._evaluator = self._factory()
+        self._evaluator = factory()
         return self._evaluator.name
 
     def run(self, job: Job) -> Result:
@@ -54,11 +53,7 @@ class WorkerProcess:
 
 
 def launch(
-    factory: Callable[[], Evaluator],
-    *,
-    spool: Path | None,
-    resources: WorkerResources,
-    environment: Mapping[str, str],
+    spool: Path | None, resources: WorkerResources, environment: Mapping[str, str]
 ) -> "ray.actor.ActorHandle":
     """Ask Ray for a worker process; it comes to life when a node has room.
 
@@ -73,4 +68,4 @@ def launch(
         "max_task_retries": 0,
         "runtime_env": {"env_vars": dict(environment)},
     }
-    return ray.remote(WorkerProcess).options(**options).remote(factory, spool)
+    return ray.remote(WorkerProcess).options(**options).remote(spool)

@@ -83,8 +83,20 @@ def connect(
 
 
 def node_resources() -> list[Mapping[str, float]]:
-    """The total resources of each living node."""
-    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    """The total resources of each living node.
+
+    Raises:
+        InfrastructureError: the node of this process is none of them, so that nothing it asks for
+            will ever come.
+    """
+    alive = {node["NodeID"]: node["Resources"] for node in ray.nodes() if node["Alive"]}
+    if _node_id() not in alive:
+        raise InfrastructureError(
+            "Ray's own process on this machine (the raylet) is gone, and with it the workers; what "
+            "was scored is safe: have Ray run here again where evomerge does not start it, then "
+            "resume"
+        )
+    return list(alive.values())
 
 
 def _start(workers: int, resources: WorkerResources) -> Cluster:

@@ -63,8 +63,7 @@ class RayPool:
         taken = resources or WorkerResources()
 
         def hire() -> RemoteWorker:
-            actor = launch(factory, spool=spool, resources=taken, environment=environment or {})
-            return RemoteWorker(actor)
+            return RemoteWorker(launch(spool, taken, environment or {}), factory)
 
         self._staff = Staff(hire, node_resources, resources=taken, n=workers, patience_s=patience_s)
         self._longest_s = math.inf if timeout_s is None else timeout_s + grace_s
@@ -75,6 +74,7 @@ class RayPool:
         self._results: deque[Result] = deque()
         self._typical_s = math.inf
         self._closed = False
+        self._prepare_spool()
         self._staff.tend()
 
     def free(self) -> int:
@@ -109,6 +109,13 @@ class RayPool:
         self._staff.dismiss_all()
         self._release()
 
+    def _prepare_spool(self) -> None:
+        if self._spool is not None:
+            try:
+                self._spool.prepare()
+            except OSError as error:  # it only spares work if this process dies
+                log.warning("results are not spooled: %s", error)
+
     @property
     def _n_under_way(self) -> int:
         given = sum(len(slot.worker.jobs) for slot in self._staff.slots if slot.worker)
@@ -121,7 +128,7 @@ class RayPool:
         for slot in self._staff.slots:
             if slot.worker and slot.worker.jobs and slot.worker.busy_s > self._longest_s:
                 limit = f"did not end within {self._timeout_s:g} s; its worker was killed"
-                self._lose(slot, slot.worker, "timeout", limit)
+                self._lose(slot, slot.worker, "timeout", WorkerGoneError(limit))
         self._staff.tend()
         self._hand_out()
 
@@ -130,7 +137,7 @@ class RayPool:
             try:
                 finished = slot.worker.step()
             except WorkerGoneError as error:
-                self._lose(slot, slot.worker, "worker_died", str(error))
+                self._lose(slot, slot.worker, "worker_died", error)
                 continue
             if finished:
                 self._accept(finished)
@@ -142,20 +149,20 @@ class RayPool:
         before = finished.seconds if math.isinf(self._typical_s) else self._typical_s
         self._typical_s = 0.8 * before + 0.2 * finished.seconds
 
-    def _lose(self, slot: Slot, worker: RemoteWorker, reason: str, message: str) -> None:
+    def _lose(self, slot: Slot, worker: RemoteWorker, reason: str, error: WorkerGoneError) -> None:
         """Empty the slot; its running job failed unless it is in the spool, others wait again."""
         worker.kill()
         if worker.stage is not Stage.READY:
-            log.warning("a worker did not start: %s", message)
-            slot.start_failed(message)
+            log.warning("a worker did not start: %s", error)
+            slot.start_failed(error)
             return
         slot.worker = None
-        log.warning("worker %s is lost and will be replaced: %s", worker.name, message)
+        log.warning("worker %s is lost and will be replaced: %s", worker.name, error)
         if worker.jobs:
             running, *prefetched = worker.jobs
             self._waiting.extendleft(reversed(prefetched))
             spooled = self._spool.find(running) if self._spool else None
-            self._results.append(spooled or failure(running, reason, message, worker.name))
+            self._results.append(spooled or failure(running, reason, str(error), worker.name))
 
     def _hand_out(self) -> None:
         """Send waiting jobs to idle workers, then a second one each while jobs are short."""

@@ -2,13 +2,16 @@
 
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 import ray
 
+from evomerge.errors import EvomergeError
 from evomerge.records import Job, Result
+from evomerge.workers.evaluator import Evaluator
 
 
 class Stage(Enum):
@@ -21,6 +24,10 @@ class Stage(Enum):
 
 class WorkerGoneError(Exception):
     """The process died or cannot be reached any more, or its evaluator cannot be built."""
+
+
+class WorkerRefusedError(WorkerGoneError):
+    """The evaluator cannot be built for a reason that is no accident, such as a missing model."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +44,9 @@ class RemoteWorker:
     Jobs are given only to a worker that is READY: loading a model does not count as their time.
     """
 
-    def __init__(self, actor: "ray.actor.ActorHandle") -> None:
+    def __init__(self, actor: "ray.actor.ActorHandle", factory: Callable[[], Evaluator]) -> None:
         self._actor = actor
-        self._calls = deque([actor.hello.remote(), actor.start.remote()])
+        self._calls = deque([actor.hello.remote(), actor.start.remote(factory)])
         self._jobs: deque[Job] = deque()
         self._since = time.monotonic()
         self.stage = Stage.PENDING
@@ -102,7 +109,8 @@ class RemoteWorker:
         try:
             return ray.get(self._calls[0])
         except ray.exceptions.RayTaskError as error:
-            raise WorkerGoneError(f"{type(error.cause).__name__}: {error.cause}") from error
+            kind = WorkerRefusedError if isinstance(error.cause, EvomergeError) else WorkerGoneError
+            raise kind(f"{type(error.cause).__name__}: {error.cause}") from error
         except ray.exceptions.RayError as error:
             raise WorkerGoneError(_in_short(error)) from error
 

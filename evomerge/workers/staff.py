@@ -1,21 +1,29 @@
 """The workers of a pool: as many as wanted or as the cluster holds, replaced when they are lost."""
 
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from evomerge.errors import InfrastructureError
-from evomerge.workers.remote_worker import RemoteWorker, Stage
+from evomerge.workers.remote_worker import (
+    RemoteWorker,
+    Stage,
+    WorkerGoneError,
+    WorkerRefusedError,
+)
 from evomerge.workers.resources import WorkerResources, capacity
 
 log = logging.getLogger(__name__)
 
 RECOUNT_S = 5.0
 """Seconds between two looks at the nodes of the cluster."""
-FIRST_WORD_S = 10.0
-"""Seconds until it is said that workers wait for room; said again after twice as long."""
+LATE_S = {Stage.PENDING: 10.0, Stage.LOADING: 120.0}
+"""Seconds in a stage after which a worker is late."""
+FIRST_SILENCE_S = 20.0
+"""Seconds until it is said again that workers are late; the next time after twice as long."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0
 """Seconds until a failed start is tried again; each failure in a row doubles them."""
 MOST_FAILED_STARTS = 3
@@ -30,7 +38,7 @@ class Slot:
 
     worker: RemoteWorker | None = None
     n_failed_starts: int = 0
-    last_error: str = ""
+    last_error: WorkerGoneError | None = None
     pause_until: float = 0.0
 
     @property
@@ -38,7 +46,17 @@ class Slot:
         """The stage of its worker; None while there is none."""
         return self.worker.stage if self.worker else None
 
-    def start_failed(self, error: str) -> None:
+    @property
+    def hopeless(self) -> bool:
+        """Whether another start would most likely fail as the latest ones did."""
+        return self.n_failed_starts >= MOST_FAILED_STARTS
+
+    @property
+    def refused(self) -> bool:
+        """Whether its latest start failed for a reason that is no accident."""
+        return self.n_failed_starts > 0 and isinstance(self.last_error, WorkerRefusedError)
+
+    def start_failed(self, error: WorkerGoneError) -> None:
         """Empty the slot, for longer from failure to failure."""
         pause = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**self.n_failed_starts)
         self.worker, self.last_error = None, error
@@ -72,8 +90,8 @@ class Staff:
         self._n = n
         self._patience_s = patience_s
         self._recount_at = 0.0
-        self._all_placed_at = self._some_placed_at = time.monotonic()
-        self._next_word_s = FIRST_WORD_S
+        self._some_placed_at = time.monotonic()
+        self._next_word_at = self._silence_s = 0.0
         self.slots: list[Slot] = []
 
     def tend(self) -> None:
@@ -87,7 +105,7 @@ class Staff:
         for slot in self.slots:
             if slot.worker is None and time.monotonic() >= slot.pause_until:
                 slot.worker = self._hire()
-        self._watch_for_room()
+        self._mention_the_late()
         self._require_hope()
 
     def ready(self) -> list[RemoteWorker]:
@@ -102,44 +120,50 @@ class Staff:
         self.slots.clear()
 
     def _recount(self) -> None:
-        wanted = self._n or max(1, capacity(self._nodes(), self._resources))
-        surplus = len(self.slots) - wanted
-        for slot in [slot for slot in self.slots if slot.stage is not Stage.READY][
-            : max(0, surplus)
-        ]:
+        """Look at the nodes; give back the slots that they have no room for, or add some."""
+        n_fitting = capacity(self._nodes(), self._resources)
+        wanted = self._n or max(1, n_fitting)
+        idle = [slot for slot in self.slots if slot.stage is not Stage.READY]
+        for slot in idle[: max(0, len(self.slots) - wanted)]:
             if slot.worker:
                 slot.worker.kill()
             self.slots.remove(slot)
         self.slots.extend(Slot() for _ in range(wanted - len(self.slots)))
         self._recount_at = time.monotonic() + RECOUNT_S
 
-    def _watch_for_room(self) -> None:
-        """Note since when workers wait for room, and say so now and then."""
-        stages = Counter(slot.stage for slot in self.slots)
+    def _mention_the_late(self) -> None:
+        """Say now and then that workers are late, and what they wait for."""
+        late = Counter(
+            slot.worker.stage.value
+            for slot in self.slots
+            if slot.worker and slot.worker.busy_s > LATE_S.get(slot.worker.stage, math.inf)
+        )
         now = time.monotonic()
-        if stages[Stage.LOADING] or stages[Stage.READY]:
-            self._some_placed_at = now
-        if not stages[Stage.PENDING]:
-            self._all_placed_at, self._next_word_s = now, FIRST_WORD_S
-        elif now - self._all_placed_at > self._next_word_s:
-            self._next_word_s *= 2
+        if not late:
+            self._silence_s = 0.0
+        elif now >= self._next_word_at:
+            self._silence_s = max(FIRST_SILENCE_S, 2 * self._silence_s)
+            self._next_word_at = now + self._silence_s
             log.warning(
-                "%d of %d workers wait for room: each takes %s; the nodes have %s in all",
-                stages[Stage.PENDING],
+                "of %d workers %s; each takes %s, and the nodes have %s in all",
                 len(self.slots),
+                " and ".join(f"{n} are still {stage}" for stage, n in late.items()),
                 self._resources,
                 _listing(self._nodes()),
             )
 
     def _require_hope(self) -> None:
         if any(slot.stage in (Stage.READY, Stage.LOADING) for slot in self.slots):
+            self._some_placed_at = time.monotonic()
             return
-        hopeless = [slot for slot in self.slots if slot.n_failed_starts >= MOST_FAILED_STARTS]
-        if hopeless:
+        failed = [slot for slot in self.slots if slot.hopeless]
+        if all(slot.refused for slot in self.slots):
+            failed = self.slots
+        if failed:
             raise InfrastructureError(
-                f"no worker could be started: {hopeless[0].n_failed_starts} starts in a row "
-                f"failed, the last with {hopeless[0].last_error}; `evomerge doctor` checks models, "
-                "tasks and memory on every node"
+                f"no worker could be started: {failed[0].n_failed_starts} starts in a row failed, "
+                f"the last with {failed[0].last_error}; `evomerge doctor` checks models, tasks and "
+                "memory on every node"
             )
         waited = time.monotonic() - self._some_placed_at
         if waited > self._patience_s and not capacity(self._nodes(), self._resources):

@@ -126,6 +126,16 @@ def test_a_killed_driver_leaves_nothing_behind() -> None:
         assert not left
 
 
+def test_a_driver_that_loses_its_node_is_told_so() -> None:
+    with driver() as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        next(p for p in processes_of(process.pid) if p.name() == "raylet").kill()
+        _, err = process.communicate(timeout=90)
+    assert process.returncode == 1
+    assert "refused: Ray's own process on this machine (the raylet) is gone" in err
+
+
 def refusal(address: str, **environment: str) -> str:
     with driver(address, **environment) as process:
         _, err = process.communicate(timeout=90)

@@ -16,6 +16,7 @@ from evomerge.journal.spool import Spool
 from evomerge.records import Failure, ItemScores, Result
 from evomerge.workers import staff
 from evomerge.workers.pool import Pool
+from evomerge.workers.remote_worker import Stage
 from evomerge.workers.resources import WorkerResources
 from tests.workers.evaluators import (
     Obedient,
@@ -140,7 +141,7 @@ def test_a_start_that_fails_is_tried_again(ray_pool: OpenPool, tmp_path: Path) -
 def test_a_worker_for_which_there_is_no_room_is_waited_for_and_then_given_up(
     ray_pool: OpenPool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(staff, "FIRST_WORD_S", 0.5)
+    monkeypatch.setitem(staff.LATE_S, Stage.PENDING, 0.5)
     needs = WorkerResources(num_cpus=1, custom={"unicorn": 2})
     pool = ray_pool(workers=1, resources=needs, patience_s=3.0)
     pool.submit(job("quick"))
@@ -150,7 +151,7 @@ def test_a_worker_for_which_there_is_no_room_is_waited_for_and_then_given_up(
     ):
         results_of(pool, 1)
     assert "CPU 1, unicorn 2" in str(caught.value)
-    assert "1 of 1 workers wait for room: each takes CPU 1, unicorn 2" in caplog.text
+    assert "of 1 workers 1 are still waiting for room; each takes CPU 1, unicorn 2" in caplog.text
 
 
 def test_a_worker_leaves_its_result_in_the_spool(ray_pool: OpenPool, tmp_path: Path) -> None:
