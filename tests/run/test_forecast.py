@@ -51,6 +51,16 @@ def test_calibration_scores_the_first_candidates_on_all_items(config: Path) -> N
     assert any("estimator: irt" in line for line in forecast.assumed)
 
 
+def test_memory_counts_every_process(config: Path, forecast: Forecast) -> None:
+    here = forecast.memory_bytes
+    assert (here["tracking"], here["ray"]) == (0, 0)  # one process, nothing tracked
+    assert here["total"] == here["driver"] > here["worker"] > 1 << 20
+    many = forecast_of(config, ("workers=2", "tracking.mlflow=true")).memory_bytes
+    beside = many["driver"] + many["tracking"] + many["ray"]
+    n_workers = min(2, os.cpu_count() or 1)
+    assert many["total"] == beside + n_workers * many["worker"]
+
+
 def test_workers_are_limited_by_the_window_and_by_the_cores_here(config: Path) -> None:
     def parallel_with(*overrides: str) -> tuple[int, list[str]]:
         return parallel(load_experiment(config, overrides))
