@@ -108,7 +108,7 @@ class NSGA2:
         self._parents = self._select(genomes, losses, outcome.candidate.number)
 
     def _changes_nothing(self, parents: Parents, losses: FloatArray) -> bool:
-        """Whether selection would give back the same parents, as for most newcomers later on."""
+        """Whether selection would give back the same parents: true of a good part of newcomers."""
         is_full = len(parents) == self._population
         return is_full and parents.settled and parents.all_precede(losses)
 

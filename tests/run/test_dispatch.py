@@ -117,7 +117,7 @@ def test_results_are_reported_only_once_the_journal_has_them(record: Record) -> 
     seen: list[bool] = []
 
     def on_recorded(result: Result) -> None:
-        seen.append(record.state.result(result.candidate_id) is result)
+        seen.append(record.state.result(result.candidate_id) == result)
 
     run_jobs(Dispatcher(record, OneByOne(lambda job, _: scored(job)), jobs(4), on_recorded))
     assert seen == [True] * 4

@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+from pymoo.core.population import Population
+from pymoo.core.problem import Problem
+from pymoo.operators.survival.rank_and_crowding import RankAndCrowding
 
 from evomerge.errors import UsageError
 from evomerge.search.controller import ask_rng
@@ -41,6 +44,30 @@ def test_the_dominated_leave_no_trace(evaluated) -> None:
         np.testing.assert_array_equal(
             with_losers.ask(number, rngs[0]), without.ask(number, rngs[1])
         )
+
+
+@pytest.mark.parametrize(("n_objectives", "levels"), [(1, 50), (2, 8), (3, 4), (3, 1000)])
+def test_parents_are_those_that_pymoo_keeps_one_newcomer_at_a_time(
+    evaluated, n_objectives: int, levels: int
+) -> None:
+    """Many equal scores and few; ours skips newcomers that change nothing, pymoo's does not."""
+    data = np.random.default_rng(levels)
+    controller, expected = NSGA2(n_dims=4, population=7, seed=3), Population()
+    for number in range(300):
+        genome = data.random(4)
+        means = np.floor(data.random(n_objectives) * levels) / levels + number // 100
+        controller.tell(evaluated(number, genome.tolist(), means.tolist()))
+        lots = np.random.default_rng(np.random.SeedSequence(3, spawn_key=(number, 0, 1)))
+        expected = RankAndCrowding().do(
+            Problem(n_var=4, n_obj=n_objectives),
+            Population.merge(expected, Population.new(X=[genome], F=[-means])),
+            n_survive=7,
+            random_state=lots,
+        )
+        parents = controller._parents
+        np.testing.assert_array_equal(parents.genomes, expected.get("X"))
+        np.testing.assert_array_equal(parents.ranks, expected.get("rank"))
+        np.testing.assert_array_equal(parents.crowding, expected.get("crowding"))
 
 
 def test_one_parent_is_too_few() -> None:

@@ -31,7 +31,7 @@ def driver(address: str = "-", **environment: str) -> Iterator[subprocess.Popen[
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, **environment},
+        env={**os.environ, "PYTHONPATH": str(Path.cwd()), **environment},
         start_new_session=True,
     )
     try:
