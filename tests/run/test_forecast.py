@@ -29,6 +29,7 @@ def forecast(config: Path) -> Forecast:
     return forecast_of(config, ())
 
 
+@pytest.mark.slow
 def test_it_counts_what_the_run_then_does(config: Path, forecast: Forecast, tmp_path: Path) -> None:
     assert run_experiment(config, (), tmp_path / "run") == 0
     state, _ = read_run(tmp_path / "run")
@@ -51,6 +52,7 @@ def test_calibration_scores_the_first_candidates_on_all_items(config: Path) -> N
     assert any("estimator: irt" in line for line in forecast.assumed)
 
 
+@pytest.mark.slow
 def test_memory_counts_every_process(config: Path, forecast: Forecast) -> None:
     here = forecast.memory_bytes
     assert (here["tracking"], here["ray"]) == (0, 0)  # one process, nothing tracked
