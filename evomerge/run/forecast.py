@@ -19,8 +19,9 @@ from evomerge.scoring.benchmark import Benchmark
 
 PHASES: tuple[Phase, Phase] = ("search", "test")
 
-TRACKING_BYTES = 190 << 20
-"""Memory of MLflow's client with its store, and of drawing the front; the quickstart's."""
+REPORT_BYTES, TRACKING_BYTES, RAY_BYTES = 60 << 20, 460 << 20, 600 << 20
+"""Resident memory of drawing the front, of the process that sends the run to MLflow, and of a local
+Ray without its workers; measured on the quickstart."""
 
 FRONT_FACTORS = (0.75, 1.5, 2.5)
 """Front of a search over that of as many independent points: least, expected, most.
@@ -71,7 +72,7 @@ class Forecast:
         start_s: until the first evaluation.
         merge_s: one merge; it is part of every evaluation.
         total_s: from the command to the end.
-        memory_bytes: of a `worker`, of the `driver`, and in `total`.
+        memory_bytes: of a `worker`, of the `driver`, of `tracking` and `ray`, and in `total`.
         sizes: what lies on disk.
         objectives: what the items of each objective can tell, by phase.
         assumed: in words, what the figures rest on.
@@ -195,11 +196,15 @@ def _total(
 
 
 def _memory(experiment: Experiment, seen: Probe, n_workers: int) -> dict[str, int]:
-    """Peaks, mapped sources included: of a worker, as this process is one, and of the driver."""
-    worker = seen.memory_bytes
-    driver = worker + (TRACKING_BYTES if experiment.tracking.mlflow else 0)
-    beside = n_workers if experiment.workers else 0
-    return {"worker": worker, "driver": driver, "total": driver + beside * worker}
+    """Peaks, mapped files included: of a worker, as this process is one, and of all beside it."""
+    is_local = bool(experiment.workers) and experiment.address is None
+    parts = {
+        "driver": seen.memory_bytes + REPORT_BYTES,
+        "tracking": TRACKING_BYTES if experiment.tracking.mlflow else 0,
+        "ray": RAY_BYTES if is_local else 0,
+    }
+    workers = n_workers * seen.memory_bytes if experiment.workers else 0
+    return {"worker": seen.memory_bytes, **parts, "total": sum(parts.values()) + workers}
 
 
 def _objectives(
@@ -226,9 +231,9 @@ def _assumptions(plan: Plan, seen: Probe) -> list[str]:
         "long, and the workers are as fast as this machine",
         "front: 1.5 times that of as many independent points, from 0.75 to 2.5 times; larger still "
         "where few items make many candidates equal",
-        "memory: the peak of this process, which is a worker while it probes, and what tracking "
-        "took in the quickstart; pages of mapped models count for each worker, although those of a "
-        "node share them",
+        "memory: the peak of this process, which is a worker while it probes, and what Ray and "
+        "tracking took in the quickstart; pages of mapped models and of libraries count for each "
+        "process, although those of a node share them",
     ]
     if plan.n_calibration:
         lines.append(

@@ -1,5 +1,7 @@
 """A forecast for humans: what it takes, what it needs, what it can tell, what it rests on."""
 
+from collections.abc import Mapping
+
 from rich.console import Console
 from rich.table import Table
 
@@ -47,12 +49,16 @@ def _work(forecast: Forecast) -> list[str]:
 def _needs(forecast: Forecast) -> list[str]:
     memory, sizes = forecast.memory_bytes, forecast.sizes
     return [
-        f"memory       {_size(memory['total'])} in all: {_size(memory['driver'])} of the driver, "
-        f"{_size(memory['worker'])} of each worker beside it",
+        f"memory       {_size(memory['total'])} in all: {_memory_parts(memory)}",
         f"disk         {_size(sizes.run_dir)}: {sizes.journal_per_evaluation / 1024:.1f} KiB of "
         "journal an evaluation, pages of the front; an exported model "
         f"{_size(sizes.exported_model)}",
     ]
+
+
+def _memory_parts(memory: Mapping[str, int]) -> str:
+    words = {"driver": "driver", "worker": "each worker", "tracking": "MLflow", "ray": "Ray"}
+    return ", ".join(f"{words[part]} {_size(memory[part])}" for part in words if memory[part])
 
 
 def _resolutions(forecast: Forecast) -> Table:

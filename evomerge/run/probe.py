@@ -14,6 +14,7 @@ from evomerge.run.build import worker_spec
 from evomerge.run.plan import Items, Plan, Subset
 from evomerge.scoring.benchmark import Benchmark
 from evomerge.search.controller import ask_rng
+from evomerge.workers.evaluator import attempt
 from evomerge.workers.worker import Worker
 
 PROBE_S = 20.0
@@ -98,7 +99,7 @@ def _random_merges(plan: Plan) -> dict[str, Recipe]:
 def _require_a_score(worker: Worker, plan: Plan) -> None:
     """Score the baselines on two items; also what makes later timings those of a warm process."""
     few = {task: items[:2] for task, items in plan.items["search"].items()}
-    results = [worker.run(_job(recipe, few, "search")) for recipe in plan.baselines.values()]
+    results = [attempt(worker, _job(recipe, few, "search")) for recipe in plan.baselines.values()]
     failures = [result for result in results if isinstance(result, Failure)]
     if len(failures) == len(results):
         raise ScoringError(
@@ -109,7 +110,7 @@ def _require_a_score(worker: Worker, plan: Plan) -> None:
 
 def _merge_seconds(worker: Worker, recipes: Mapping[str, Recipe]) -> float:
     """The median time of a merge: of evaluations without items."""
-    results = [worker.run(_job(recipe, {}, "search")) for recipe in recipes.values()]
+    results = [attempt(worker, _job(recipe, {}, "search")) for recipe in recipes.values()]
     return median(r.seconds if isinstance(r, ItemScores) else 0.0 for r in results)
 
 
@@ -120,14 +121,16 @@ def _score(
     if not items:
         return {}
     few = {task: own[:FEWEST_ITEMS] for task, own in items.items()}
-    first = worker.run(_job(recipes["uniform"], few, phase))
+    first = attempt(worker, _job(recipes["uniform"], few, phase))
     whole_s = _whole_s(first, items, merge_s) if isinstance(first, ItemScores) else math.inf
     share = PROBE_S / 2 / (len(recipes) * whole_s)
     chosen = {
         task: own[: max(FEWEST_ITEMS, math.ceil(min(share, 1.0) * len(own)))]
         for task, own in items.items()
     }
-    results = {name: worker.run(_job(recipe, chosen, phase)) for name, recipe in recipes.items()}
+    results = {
+        name: attempt(worker, _job(recipe, chosen, phase)) for name, recipe in recipes.items()
+    }
     return {name: result for name, result in results.items() if isinstance(result, ItemScores)}
 
 

@@ -29,6 +29,7 @@ def forecast(config: Path) -> Forecast:
     return forecast_of(config, ())
 
 
+@pytest.mark.slow
 def test_it_counts_what_the_run_then_does(config: Path, forecast: Forecast, tmp_path: Path) -> None:
     assert run_experiment(config, (), tmp_path / "run") == 0
     state, _ = read_run(tmp_path / "run")
@@ -49,6 +50,17 @@ def test_calibration_scores_the_first_candidates_on_all_items(config: Path) -> N
     assert (n_models["calibration"], n_models["search"]) == (8, 12)
     assert n_items == {"baselines": 80, "calibration": 80, "search": 24, "test": 120}
     assert any("estimator: irt" in line for line in forecast.assumed)
+
+
+@pytest.mark.slow
+def test_memory_counts_every_process(config: Path, forecast: Forecast) -> None:
+    here = forecast.memory_bytes
+    assert (here["tracking"], here["ray"]) == (0, 0)  # one process, nothing tracked
+    assert here["total"] == here["driver"] > here["worker"] > 1 << 20
+    many = forecast_of(config, ("workers=2", "tracking.mlflow=true")).memory_bytes
+    beside = many["driver"] + many["tracking"] + many["ray"]
+    n_workers = min(2, os.cpu_count() or 1)
+    assert many["total"] == beside + n_workers * many["worker"]
 
 
 def test_workers_are_limited_by_the_window_and_by_the_cores_here(config: Path) -> None:
