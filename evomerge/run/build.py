@@ -14,30 +14,33 @@ from evomerge.errors import ModelError
 from evomerge.merge.groups import layer_groups
 from evomerge.records import TensorInfo
 from evomerge.run.plan import Items, Plan, Subset
-from evomerge.scoring.benchmark import Benchmark
+from evomerge.scoring.benchmark import Benchmark, load_benchmarks
 from evomerge.scoring.resident import resolve_dtype
 from evomerge.scoring.subset import choose_items
 from evomerge.workers.resources import WorkerResources
-from evomerge.workers.worker import TaskSpec, WorkerSpec, load_tasks
+from evomerge.workers.worker import WorkerSpec
 
 DEVICE = "cpu"
-
-
-def task_specs(experiment: Experiment) -> tuple[TaskSpec, ...]:
-    """Every task of an experiment as its objective wants it, search tasks first."""
-    objectives = experiment.objectives
-    search = [TaskSpec(o.task, o.metric, o.num_fewshot) for o in objectives]
-    test = [TaskSpec(o.test, o.metric, o.num_fewshot) for o in objectives if o.test]
-    return (*search, *test)
 
 
 def load_experiment_tasks(experiment: Experiment) -> dict[str, Benchmark]:
     """The tasks of an experiment, each with the requests of all its documents built.
 
     Raises:
-        ScoringError: a task cannot be loaded.
+        ScoringError: a task cannot be loaded as wanted.
     """
-    return load_tasks(task_specs(experiment), experiment.tasks_path)
+    objectives = experiment.objectives
+    search = [(objective.task, objective) for objective in objectives]
+    test = [(objective.test, objective) for objective in objectives if objective.test]
+    benchmarks: dict[str, Benchmark] = {}
+    for task, objective in (*search, *test):
+        benchmarks |= load_benchmarks(
+            [task],
+            tasks_path=experiment.tasks_path,
+            num_fewshot=objective.num_fewshot,
+            metrics={task: objective.metric} if objective.metric else None,
+        )
+    return benchmarks
 
 
 def make_plan(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Plan:
@@ -94,8 +97,6 @@ def worker_spec(plan: Plan) -> WorkerSpec:
     return WorkerSpec(
         base=experiment.base,
         experts=dict(experiment.experts),
-        tasks=task_specs(experiment),
-        tasks_path=experiment.tasks_path,
         dtype=plan.dtype,
         threads=experiment.scoring.threads,
         batch_size=experiment.scoring.batch_size,

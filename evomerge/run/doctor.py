@@ -9,7 +9,7 @@ from packaging.version import Version
 
 from evomerge.config.read import read_experiment
 from evomerge.errors import ConfigError
-from evomerge.workers.machine import Machine, Sources, describe
+from evomerge.workers.machine import Machine, describe
 
 FLOORS = {"ray": "2.54", "mlflow": "3.11", "torch": "2.10", "transformers": "5.3"}
 """Versions below which a package has a known hole: CVE-2026-27482 (ray), CVE-2026-4137 (mlflow),
@@ -41,11 +41,11 @@ def diagnose(address: str | None, config: Path | None) -> Diagnosis:
         ConfigError: the experiment file has problems of form.
         InfrastructureError: the cluster cannot be joined.
     """
-    sources = _sources(config)
-    machines: dict[str, Machine] = {HERE: describe(sources)}
+    models = _models(config)
+    machines: dict[str, Machine] = {HERE: describe(models)}
     unknown: dict[str, str] = {}
     if address is not None:
-        for name, found in _survey(address, sources).items():
+        for name, found in _survey(address, models).items():
             if isinstance(found, str):
                 unknown[name] = found
             else:
@@ -63,23 +63,23 @@ def problems_of(machines: Mapping[str, Machine]) -> list[str]:
     ]
 
 
-def _sources(config: Path | None) -> Sources:
+def _models(config: Path | None) -> dict[str, Path]:
+    """The folders that a worker reads. Tasks are the driver's alone, which sends them along."""
     if config is None:
-        return Sources({})
+        return {}
     reading = read_experiment(config)
     if reading.experiment is None or reading.problems:
         raise ConfigError(reading.problems)
-    experiment = reading.experiment
-    return Sources({"base": experiment.base, **experiment.experts}, experiment.tasks_path)
+    return {"base": reading.experiment.base, **reading.experiment.experts}
 
 
-def _survey(address: str, sources: Sources) -> dict[str, Machine | str]:
+def _survey(address: str, models: Mapping[str, Path]) -> dict[str, Machine | str]:
     from evomerge.workers.cluster import connect
     from evomerge.workers.survey import survey
 
     cluster = connect(address)
     try:
-        return survey(sources)
+        return survey(models)
     finally:
         cluster.disconnect()
 
@@ -105,9 +105,9 @@ def _alone(name: str, machine: Machine) -> Iterator[str]:
         )
     if not machine.token_is_private:
         yield f"{name}: others can read Ray's token: chmod 600 {machine.token}"
-    for source, found in machine.sources.items():
+    for model, found in machine.models.items():
         if not _is_digest(found):
-            yield f"{name}: {source}: {found}"
+            yield f"{name}: {model}: {found}"
 
 
 def _beside(name: str, machine: Machine, driver: Machine) -> Iterator[str]:
@@ -119,10 +119,10 @@ def _beside(name: str, machine: Machine, driver: Machine) -> Iterator[str]:
                 f"{name}: {package} is {found}, but {expected} here; scores of the two may differ: "
                 "install the versions of constraints.txt on both"
             )
-    for source, found in machine.sources.items():
-        expected = driver.sources[source]
+    for model, found in machine.models.items():
+        expected = driver.models[model]
         if _is_digest(found) and _is_digest(expected) and found != expected:
-            yield f"{name}: {source} is not the one that is here; copy it again"
+            yield f"{name}: {model} is not the one that is here; copy it again"
 
 
 def _is_digest(found: str) -> bool:

@@ -36,9 +36,9 @@ def _table(diagnosis: Diagnosis) -> Table:
         table.add_row(label, *(cell(machine) for machine in diagnosis.machines.values()))
     modes = [_mode(name, machine) for name, machine in diagnosis.machines.items()]
     table.add_row("authentication", *modes)
-    for source in driver.sources:
-        digests = [machine.sources[source] for machine in diagnosis.machines.values()]
-        table.add_row(source, *(_digest(own, digests[0]) for own in digests))
+    for model in driver.models:
+        digests = [machine.models[model] for machine in diagnosis.machines.values()]
+        table.add_row(model, *(_digest(own, digests[0]) for own in digests))
     return table
 
 

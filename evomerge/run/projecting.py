@@ -66,7 +66,7 @@ def follow_run(run_dir: Path) -> None:
         UsageError: there is no run in the directory.
         InfrastructureError: MLflow could not be reached in time, or refused.
     """
-    os.nice(10)  # the search comes first
+    os.nice(5)  # the search comes first
     handler = logging.StreamHandler()
     handler.setFormatter(_Discreet("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import secrets
 import signal
 import socket
@@ -22,6 +23,8 @@ LOOPBACK = "127.0.0.1"
 OBJECT_STORE_BYTES = 100 << 20  # results are small, and models are mapped from their files
 REACH_S = 5.0
 """Seconds that the head of a cluster may take to accept a connection."""
+ORDERLY_S = 3.0
+"""Seconds in which the processes of a local Ray may end by themselves."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 CONNECTING = {
     "log_to_driver": False,
@@ -46,9 +49,16 @@ class Cluster:
 
     def disconnect(self) -> None:
         """Leave; a Ray of our own ends."""
+        if self.guardian is None:
+            ray.shutdown()
+            return
+        # Ray is slow to shut down where some of its processes are stuck or were ended by others.
+        impatience = threading.Timer(ORDERLY_S, self.guardian.dismiss)
+        impatience.start()
         ray.shutdown()
-        if self.guardian:
-            self.guardian.dismiss()
+        impatience.cancel()
+        impatience.join()
+        self.guardian.dismiss()
 
 
 def connect(
@@ -107,7 +117,6 @@ def _start(workers: int, resources: WorkerResources) -> Cluster:
 
 def _join(address: str) -> Cluster:
     target = _find(address)
-    _require_answer(target)
     if "RAY_AUTH_MODE" not in os.environ and ray_private.has_token():
         ray_private.authenticate()
     try:
@@ -121,33 +130,46 @@ def _join(address: str) -> Cluster:
 
 
 def _find(address: str) -> str:
-    if "://" in address:
-        raise InfrastructureError(
-            f"{address} is not host:port; to run on a cluster from a machine outside it, use "
-            "`evomerge submit`"
-        )
-    try:
-        found = ray_private.bootstrap_address(address)
-    except ValueError as error:
-        raise InfrastructureError(f"{address} is neither auto nor host:port") from error
+    """`host:port` of the head that the address means, which is there: Ray would try for minutes."""
+    target = _target(address)
+    outside = ray_private.seen_from_outside(target)
+    refusal = _refusal(outside)
+    if refusal is None:
+        return outside
+    if _refusal(target) is None:
+        ray_private.stay_on_loopback()
+        return target
+    raise InfrastructureError(
+        f"nobody answers at {target} ({refusal}): is the head of the cluster up, and is this the "
+        "port of its GCS (6379 unless told otherwise)? `ray status --address` asks it"
+    )
+
+
+def _target(address: str) -> str:
+    found: str | None = address
+    if address == "auto":
+        found = os.environ.get("RAY_ADDRESS") or ray_private.started_here()
     if found is None:
         raise InfrastructureError(
-            f"no Ray cluster is found for the address {address}: none runs on this machine and "
+            "no Ray cluster is found for the address auto: none was started on this machine, and "
             "RAY_ADDRESS is not set; start one with `ray start --head`, or give host:port"
+        )
+    if not re.fullmatch(r"[^/]+:\d+", found):
+        raise InfrastructureError(
+            f"{found} is not host:port; to run on a cluster from a machine outside it, use "
+            "`evomerge submit`"
         )
     return found
 
 
-def _require_answer(target: str) -> None:
-    """Ray itself would try for minutes."""
+def _refusal(target: str) -> str | None:
+    """Why nobody answers there; None when somebody does."""
     host, _, port = target.rpartition(":")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_S).close()
-    except (OSError, ValueError) as error:
-        raise InfrastructureError(
-            f"nobody answers at {target} ({error}): is the head of the cluster up, and is this its "
-            "GCS port (6379 unless told otherwise)? `ray status --address` asks it"
-        ) from error
+    except (OSError, OverflowError) as error:
+        return str(error)
+    return None
 
 
 def _reason(error: BaseException) -> str:
@@ -158,7 +180,7 @@ def _reason(error: BaseException) -> str:
         texts.append(str(cause))
         cause = cause.__cause__
     told = " ".join(texts)
-    if "uthentic" in told or "token" in told:
+    if "uthenticat" in told:
         return (
             "our token is missing or not the cluster's; copy the head's ~/.ray/auth_token to this "
             "machine (mode 600) or set RAY_AUTH_TOKEN_PATH, and set RAY_AUTH_MODE=token"

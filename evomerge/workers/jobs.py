@@ -8,14 +8,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-# Ray's native part reads it when it is imported; without it a client sends no token.
-os.environ.setdefault("RAY_AUTH_MODE", "token")
-
 import aiohttp
 import ray.exceptions
 from ray.job_submission import JobSubmissionClient
 
 from evomerge.errors import InfrastructureError
+from evomerge.workers import ray_private
 
 OUTAGE_S = 60.0
 """How long the job server may be out of reach before one stops following."""
@@ -49,6 +47,7 @@ class JobServer:
         # Either would override the URL that was asked for.
         for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
             os.environ.pop(name, None)
+        ray_private.authenticate()
         try:
             self._client = JobSubmissionClient(url)
         except ray.exceptions.AuthenticationError as error:
@@ -101,33 +100,37 @@ class JobServer:
         Raises:
             InfrastructureError: the job server has been out of reach for a minute.
         """
-        n_seen = 0
+        n_seen, seen_s = 0, time.monotonic()
 
         def write_new(text: str, start: int) -> None:
             nonlocal n_seen
             write(text[max(n_seen - start, 0) :])
             n_seen = max(n_seen, start + len(text))
 
-        seen_s = time.monotonic()
         while True:
+            begun_s = time.monotonic()
             try:
                 asyncio.run(self._tail(job_id, write_new))
                 end = self._end(job_id)
-            except _TRANSIENT as error:
-                if time.monotonic() - seen_s > OUTAGE_S:
-                    raise InfrastructureError(
-                        f"lost sight of job {job_id}: {error}; it goes on without us. Look again "
-                        f"with: {self.command('logs --follow', job_id)}"
-                    ) from error
-            else:
                 if end is not None:
                     return end
                 seen_s = time.monotonic()
+            except _TRANSIENT as error:
+                now_s = time.monotonic()
+                seen_s = now_s if now_s - begun_s > OUTAGE_S else seen_s  # it was there till now
+                if now_s - seen_s > OUTAGE_S:
+                    raise InfrastructureError(self._lost(job_id, error)) from error
             time.sleep(PAUSE_S)
 
     def command(self, verb: str, job_id: str) -> str:
         """What to type to do something with a job later; `verb` as in `ray job --help`."""
         return f"RAY_AUTH_MODE=token ray job {verb} --address {self.url} {job_id}"
+
+    def _lost(self, job_id: str, error: Exception) -> str:
+        return (
+            f"lost sight of job {job_id}: {error}; it goes on without us. Look again with: "
+            f"{self.command('logs --follow', job_id)}"
+        )
 
     async def _tail(self, job_id: str, write: Callable[[str, int], None]) -> None:
         """Write each piece of the output with its place in the whole, until the job ends."""

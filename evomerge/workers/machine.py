@@ -1,6 +1,5 @@
 """What a machine is and has, as found from a process on it; Ray is not needed."""
 
-import hashlib
 import os
 import platform
 import shutil
@@ -21,15 +20,6 @@ PACKAGES = ("ray", "torch", "transformers", "lm_eval", "numpy", "safetensors", "
 
 MEMORY_INFO = Path("/proc/meminfo")
 MEMORY_LIMIT = Path("/sys/fs/cgroup/memory.max")
-TASK_FILES = (".yaml", ".yml", ".json", ".jsonl", ".csv", ".parquet")
-
-
-@dataclass(frozen=True)
-class Sources:
-    """What a worker needs on its machine: model folders by name, and the folder of tasks."""
-
-    models: Mapping[str, Path]
-    tasks: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -46,7 +36,7 @@ class Machine:
         authenticates: whether its processes want and show Ray's token.
         token: where they find it; None where they do not.
         token_is_private: whether nobody else can read it.
-        sources: a digest for each of the sources, or what is wrong with it in words.
+        models: a digest of each model that was asked for, or what is wrong with it in words.
     """
 
     host: str
@@ -58,11 +48,11 @@ class Machine:
     authenticates: bool
     token: str | None
     token_is_private: bool
-    sources: Mapping[str, str]
+    models: Mapping[str, str]
 
 
-def describe(sources: Sources) -> Machine:
-    """This machine."""
+def describe(models: Mapping[str, Path]) -> Machine:
+    """This machine, and the models in these folders as they are found on it."""
     token, is_private = _token()
     return Machine(
         host=socket.gethostname(),
@@ -74,7 +64,7 @@ def describe(sources: Sources) -> Machine:
         authenticates=os.environ.get("RAY_AUTH_MODE", "").lower() == "token",
         token=token,
         token_is_private=is_private,
-        sources=_digests(sources),
+        models={name: _digest(folder) for name, folder in models.items()},
     )
 
 
@@ -122,26 +112,8 @@ def _token() -> tuple[str | None, bool]:
     return str(path), path.stat().st_mode & 0o077 == 0
 
 
-def _digests(sources: Sources) -> dict[str, str]:
-    digests = {name: _model_digest(path) for name, path in sources.models.items()}
-    if sources.tasks is not None:
-        digests["tasks"] = _tasks_digest(sources.tasks)
-    return digests
-
-
-def _model_digest(path: Path) -> str:
+def _digest(folder: Path) -> str:
     try:
-        return fingerprint(open_checkpoint(path))
+        return fingerprint(open_checkpoint(folder))
     except ModelError as error:
         return str(error)
-
-
-def _tasks_digest(folder: Path) -> str:
-    """Of all task files and their data, by their places in the folder."""
-    if not folder.is_dir():
-        return f"found no folder {folder}"
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.suffix in TASK_FILES):
-        digest.update(f"{path.relative_to(folder)}\0".encode())
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()

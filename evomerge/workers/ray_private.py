@@ -40,11 +40,16 @@ def has_token() -> bool:
     return found
 
 
-def bootstrap_address(address: str) -> str | None:
-    """`host:port` of the cluster that an address means; None for `auto` where there is none.
-
-    Raises:
-        ValueError: it is not an address.
-    """
-    found: str | None = services.canonicalize_bootstrap_address(address)
+def started_here() -> str | None:
+    """`host:port` of the cluster that `ray start` last started on this machine, if it did."""
+    found: str | None = services.find_bootstrap_address(None)
     return found
+
+
+def seen_from_outside(target: str) -> str:
+    """`host:port` with the address of the network card for that of the loopback device.
+
+    That is how `ray.init` reads it, and where a cluster listens unless it was told otherwise.
+    """
+    host, _, port = target.rpartition(":")
+    return f"{services.resolve_ip_for_localhost(host)}:{port}"

@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -212,3 +213,32 @@ def test_the_image_holds_all_that_the_package_is_built_from() -> None:
     assert config
     assert (ROOT / config[1]).is_file()
     assert config[1].split("/")[0] in " ".join(copied).split()
+
+
+def readme_commands() -> list[str]:
+    """The commands of the README's blocks, continued lines joined."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", (CLUSTER / "README.md").read_text(), re.M | re.S)
+    return "".join(blocks).replace("\\\n", " ").splitlines()
+
+
+def test_the_readme_names_files_that_are_there() -> None:
+    text = (CLUSTER / "README.md").read_text()
+    named = {*re.findall(r"\]\(([^)#]+)\)", text), *re.findall(r"cluster/([\w.-]+)", text)}
+    assert {path.name for path in CLUSTER.iterdir()} - {"README.md"} <= named | {
+        "mlflow-server.env.example"
+    }
+    for name in named:
+        assert (CLUSTER / name).exists(), name
+
+
+def test_the_readme_s_commands_are_commands_of_ours() -> None:
+    import typer
+
+    from evomerge.cli import app
+
+    ours = typer.main.get_command(app)
+    typed = [re.sub(r"^(\w+=\S+ )+", "", line) for line in readme_commands()]
+    commands = [shlex.split(line)[1:] for line in typed if line.startswith("evomerge ")]
+    assert {words[0] for words in commands} >= {"doctor", "submit", "front", "run"}
+    for verb, *arguments in commands:
+        ours.commands[verb].make_context(verb, arguments)  # type: ignore[attr-defined]

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from packaging.version import Version
 
 from evomerge.run.doctor import FLOORS, HERE, Diagnosis, diagnose, problems_of
 from evomerge.run.doctor_text import print_diagnosis
-from evomerge.workers.machine import Machine, Sources, describe
+from evomerge.workers.machine import Machine, describe
 from tests.experiment import write_experiment
 from tests.tiny import TinyZoo
 
@@ -27,7 +26,7 @@ SOUND = Machine(
     authenticates=True,
     token="/home/me/.ray/auth_token",  # noqa: S106 - where it lies
     token_is_private=True,
-    sources={"base": "0" * 64},
+    models={"base": "0" * 64},
 )
 
 
@@ -61,11 +60,11 @@ WRONG: dict[str, tuple[Callable[[Machine], Machine], str]] = {
         r"node: others can read Ray's token: chmod 600 /home/me/\.ray/auth_token",
     ),
     "a missing model": (
-        lambda m: replace(m, sources={"base": "model folder /b does not exist"}),
+        lambda m: replace(m, models={"base": "model folder /b does not exist"}),
         r"node: base: model folder /b does not exist",
     ),
     "another model": (
-        lambda m: replace(m, sources={"base": "1" * 64}),
+        lambda m: replace(m, models={"base": "1" * 64}),
         r"node: base is not the one that is here; copy it again",
     ),
 }
@@ -97,8 +96,8 @@ def test_this_machine_is_described_with_the_digests_of_an_experiment(
     diagnosis = diagnose(None, write_experiment(tmp_path, tiny_zoo))
     assert diagnosis.problems == ()
     machine = diagnosis.machines[HERE]
-    assert list(machine.sources) == ["base", "red", "blue", "tasks"]
-    assert len({digest for digest in machine.sources.values() if len(digest) == 64}) == 4
+    assert list(machine.models) == ["base", "red", "blue"]
+    assert len({digest for digest in machine.models.values() if len(digest) == 64}) == 3
     for package, floor in FLOORS.items():
         assert Version(machine.versions[package] or "0") >= Version(floor)
     assert json.loads(json.dumps(diagnosis.to_json()))["ok"]
@@ -122,22 +121,12 @@ def test_a_token_that_others_can_read_is_seen(
     token.chmod(mode)
     monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
-    machine = describe(Sources({}))
+    machine = describe({})
     assert (machine.token, machine.token_is_private) == (str(token), is_private)
 
 
-def test_tasks_are_other_tasks_when_a_document_changes(tmp_path: Path, tiny_zoo: TinyZoo) -> None:
-    copy = tmp_path / "tasks"
-    shutil.copytree(tiny_zoo.tasks_path, copy)
-    own = describe(Sources({}, tiny_zoo.tasks_path)).sources["tasks"]
-    assert describe(Sources({}, copy)).sources["tasks"] == own
-    documents = copy / "words_search.jsonl"
-    documents.write_text(documents.read_text() + "\n")
-    assert describe(Sources({}, copy)).sources["tasks"] != own
-
-
 def test_free_memory_and_disk_are_those_of_the_machine() -> None:
-    machine = describe(Sources({}))
+    machine = describe({})
     assert 1 <= machine.n_cpus <= (os.cpu_count() or 1)
     assert 0 < machine.memory_bytes < 1 << 45
     assert 0 < machine.disk_bytes < 1 << 55

@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,12 @@ _FLAGS = (
     "--remote-debugging-pipe",
 )
 PATIENCE_S = 120.0
+WITHOUT_ASSISTANT = """
+if (location.protocol == 'http:') {
+  localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false');
+  localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true');
+}"""
+"""What keeps a panel closed that MLflow's pages open at a first visit."""
 
 
 @contextmanager
@@ -65,6 +71,7 @@ class Page:
         self._to, self._from = to_chromium, from_chromium
         self._unread = b""
         self._n_sent = 0
+        self._frames: list[tuple[str, int]] = []
         self._session: str | None = None
         self.console: list[str] = []
         """What the page's scripts complained about."""
@@ -73,6 +80,9 @@ class Page:
         self._session = attached["sessionId"]
         for domain in ("Page", "Runtime"):
             self._call(f"{domain}.enable")
+        self._call(
+            "Target.setAutoAttach", autoAttach=True, waitForDebuggerOnStart=False, flatten=True
+        )
 
     def before_each_load(self, script: str) -> None:
         """Run a script on every document before its own."""
@@ -90,10 +100,31 @@ class Page:
 
     def wait_for(self, script: str) -> None:
         """Wait until a JavaScript expression is true."""
+        self._wait(lambda: bool(self.run(script)), script)
+
+    def wait_for_inside(self, script: str) -> None:
+        """Wait until a JavaScript expression is true in a frame of the page."""
+        self._wait(lambda: any(self._run_in(frame, script) for frame in [*self._frames]), script)
+
+    def _wait(self, is_so: Callable[[], bool], what: str) -> None:
         end = time.monotonic() + PATIENCE_S
-        while not self.run(script):
-            assert time.monotonic() < end, f"never true: {script}\n{self.text()[:2000]}"
+        while not is_so():
+            assert time.monotonic() < end, f"never true: {what}\n{self.text()[:2000]}"
             time.sleep(0.2)
+
+    def _run_in(self, frame: tuple[str, int], script: str) -> Any:
+        session, context = frame
+        try:
+            answer = self._call(
+                "Runtime.evaluate",
+                session,
+                expression=script,
+                contextId=context,
+                returnByValue=True,
+            )
+        except LookupError:  # the frame has gone
+            return None
+        return answer["result"].get("value")
 
     def text(self) -> str:
         """What there is to read."""
@@ -104,19 +135,31 @@ class Page:
         shot = self._call("Page.captureScreenshot", format="png")
         path.write_bytes(base64.b64decode(shot["data"]))
 
-    def _call(self, method: str, **params: Any) -> dict[str, Any]:
+    def _call(self, method: str, session: str | None = None, **params: Any) -> dict[str, Any]:
         self._n_sent += 1
-        message: dict[str, Any] = {"id": self._n_sent, "method": method, "params": params}
-        if self._session:
-            message["sessionId"] = self._session
+        number = self._n_sent
+        message: dict[str, Any] = {"id": number, "method": method, "params": params}
+        if session or self._session:
+            message["sessionId"] = session or self._session
         os.write(self._to, json.dumps(message).encode() + b"\0")
-        while True:
-            answer = self._read()
-            if answer.get("id") == self._n_sent:
-                assert "error" not in answer, answer
-                return answer["result"]
-            if answer.get("method") == "Runtime.exceptionThrown":
-                self.console.append(json.dumps(answer["params"]["exceptionDetails"])[:500])
+        while (answer := self._read()).get("id") != number:
+            self._notice(answer)
+        if "error" in answer:
+            raise LookupError(answer["error"])
+        return dict(answer["result"])
+
+    def _notice(self, event: dict[str, Any]) -> None:
+        """Remember complaints, and the frames in which scripts can run, by session and context."""
+        params = event.get("params", {})
+        match event.get("method"):
+            case "Runtime.exceptionThrown":
+                self.console.append(json.dumps(params["exceptionDetails"])[:500])
+            case "Runtime.executionContextCreated":
+                self._frames.append((event["sessionId"], params["context"]["id"]))
+            case "Target.attachedToTarget" if "sessionId" in event:
+                # A frame in a process of its own has a session of its own.
+                text = {"method": "Runtime.enable", "id": 0, "sessionId": params["sessionId"]}
+                os.write(self._to, json.dumps(text).encode() + b"\0")
 
     def _read(self) -> dict[str, Any]:
         while b"\0" not in self._unread:

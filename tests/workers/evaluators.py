@@ -1,6 +1,6 @@
 """Evaluators that do on command what goes wrong in real ones, and the jobs that command them.
 
-A job's candidate is named `<deed>` or `<deed>:<anything>`; see `Actor.run`. They import nothing of
+A job's candidate is named `<deed>` or `<deed>:<anything>`; see `DEEDS`. They import nothing of
 the tests, as they travel to Ray's workers by value.
 """
 
@@ -10,9 +10,11 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from evomerge.errors import ModelError
 from evomerge.records import Failure, ItemScores, Job, Recipe, Result, TaskScores
+from evomerge.workers.deadline import deadline
 
 RECIPE = Recipe(experts=(), groups={})
 ITEMS = (3, 1, 4)
@@ -73,6 +75,26 @@ class SlowToStart(Obedient):
     def __init__(self, seconds: float) -> None:
         time.sleep(seconds)
         super().__init__()
+
+
+class TimeLimited(Obedient):
+    """Keeps its time limit by itself, as real workers do."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds = seconds
+
+    def run(self, job: Job) -> Result:
+        with deadline(self._seconds):
+            return super().run(job)
+
+
+def fails_first(tried: Path) -> Obedient:
+    """A factory that fails until there is a file, which it makes when it fails."""
+    if not tried.exists():
+        tried.touch()
+        raise OSError("the disk was away for a moment")
+    return Obedient()
 
 
 def refuse() -> Obedient:
