@@ -106,7 +106,7 @@ class ExpertVector:
     def ranked(self, values: Callable[[slice], Tensor], ranks: Sequence[int]) -> tuple[float, ...]:
         """The k-th largest of what a function of spans gives for the whole tensor, for each k."""
         if self.n > _LARGEST_KEPT:
-            return tuple(kth_largest(lambda: self.over_chunks(values), k) for k in ranks)
+            return kth_largest(lambda: self.over_chunks(values), ranks)
         descending = torch.cat(list(self.over_chunks(values))).sort(descending=True).values
         return tuple(descending[[k - 1 for k in ranks]].tolist())
 

@@ -49,7 +49,7 @@ def energies(vectors):
 
 
 @settings(max_examples=40)
-@given(families(), FRACTIONS)
+@given(families(least=0.1), FRACTIONS)
 def test_sce_selects_calculates_and_erases(family, fraction):
     base, experts, coefficients = family
     vectors = task_vectors(base, experts)

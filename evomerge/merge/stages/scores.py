@@ -14,6 +14,10 @@ from evomerge.merge.stages.kinds import Factors, Kept, Settings, Stack, add
 from evomerge.merge.sums import column_sums, row_sums, total
 from evomerge.merge.vectors import ExpertVector
 
+_BLOCK = 1 << 14
+_FLOOR = 1e-8
+"""What is added to each probability before it is divided by, as in mergekit."""
+
 _OUTLIERS = 1e-4
 """The fraction of magnitudes that is clamped at either end before they compete (PCB)."""
 
@@ -181,11 +185,14 @@ def keep_important(vector: ExpertVector, settings: Settings) -> Kept:
 
 def _divergences(vector: ExpertVector) -> Tensor:
     """KL(softmax(θ) ‖ softmax(θ_base)) of each row, `(n_rows,)` float64."""
-    floor = 1e-8  # added to each probability, as in mergekit
-    divergences = torch.empty(vector.n // vector.row, dtype=torch.float64)
-    for i in range(len(divergences)):
-        span = slice(i * vector.row, (i + 1) * vector.row)
-        p = vector.weights(span).double().softmax(0) + floor
-        q = vector.base_weights(span).double().softmax(0) + floor
-        divergences[i] = (p * (p / q).log()).sum().clamp_min(0.0)
-    return divergences
+    step = max(1, _BLOCK // vector.row) * vector.row
+
+    def divergence(start: int) -> Tensor:
+        span = slice(start, min(start + step, vector.n))
+        p, q = (
+            weights(span).double().view(-1, vector.row).softmax(1).add_(_FLOOR)
+            for weights in (vector.weights, vector.base_weights)
+        )
+        return p.div(q).log_().mul_(p).sum(1).clamp_min_(0.0)
+
+    return torch.cat([divergence(start) for start in range(0, vector.n, step)])
