@@ -17,6 +17,9 @@ from evomerge.workers import ray_private
 
 OUTAGE_S = 60.0
 """How long the job server may be out of reach before one stops following."""
+AGENT_S = 30.0
+"""How long a head that has just started may take until it accepts jobs."""
+NO_AGENT = "No available agent"
 PAUSE_S = 1.0
 """Seconds between two looks at a job that says nothing."""
 
@@ -84,15 +87,20 @@ class JobServer:
         environment: dict[str, object] = {"env_vars": dict(variables)}
         if working_dir is not None:
             environment["working_dir"] = str(working_dir)
-        try:
-            self._client.submit_job(
-                entrypoint=command, submission_id=job_id, runtime_env=environment
-            )
-        except (*_TRANSIENT, ValueError) as error:
-            raise InfrastructureError(
-                f"the cluster at {self.url} did not take the job: {error}; a folder to upload must "
-                "be small: keep models on the cluster and upload the rest"
-            ) from error
+        until_s = time.monotonic() + AGENT_S
+        while True:
+            try:
+                self._client.submit_job(
+                    entrypoint=command, submission_id=job_id, runtime_env=environment
+                )
+            except (*_TRANSIENT, ValueError) as error:
+                if NO_AGENT in str(error) and time.monotonic() < until_s:
+                    time.sleep(PAUSE_S)
+                    continue
+                raise InfrastructureError(
+                    f"the cluster at {self.url} did not take the job: {error} {_advice(error)}"
+                ) from error
+            return
 
     def follow(self, job_id: str, write: Callable[[str], None]) -> JobEnd:
         """Give the job's output to `write` as it appears, from its beginning; how it ended.
@@ -145,3 +153,12 @@ class JobServer:
         if not info.status.is_terminal():
             return None
         return JobEnd(str(info.status.value), info.driver_exit_code, info.message or "")
+
+
+def _advice(error: Exception) -> str:
+    if NO_AGENT in str(error):
+        return (
+            "(the head's agent does not run: is its port taken, 52365 unless `ray start` was given "
+            "another --dashboard-agent-listen-port?)"
+        )
+    return "(a folder to upload must be small: keep models on the cluster and upload the rest)"

@@ -13,6 +13,20 @@ from evomerge.workers.jobs import JobEnd, JobServer
 OUTPUT = "one\ntwo\nthree\n"
 
 
+class StartingClient:
+    """Has no agent yet for some calls, as a head that has just started."""
+
+    def __init__(self, n_refusals: float) -> None:
+        self.n_refusals = n_refusals
+        self.submitted: list[str] = []
+
+    def submit_job(self, *, entrypoint: str, submission_id: str, runtime_env: object) -> None:
+        self.n_refusals -= 1
+        if self.n_refusals >= 0:
+            raise RuntimeError("Request failed with status code 500: No available agent to submit")
+        self.submitted.append(submission_id)
+
+
 class BreakingClient:
     """Breaks off the output after each of some numbers of characters, then gives it whole."""
 
@@ -67,3 +81,19 @@ def test_a_job_out_of_sight_for_long_is_told_with_how_to_look_again(
     )
     with pytest.raises(InfrastructureError, match=expected):
         server.follow("j", lambda _: None)
+
+
+def test_a_head_that_has_just_started_is_waited_for(server: JobServer) -> None:
+    client = StartingClient(3)
+    server._client = client
+    server.submit("true", "job", working_dir=None, variables={})
+    assert client.submitted == ["job"]
+
+
+def test_a_head_without_an_agent_is_told_with_the_likely_reason(
+    server: JobServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "AGENT_S", 0.0)
+    server._client = StartingClient(float("inf"))
+    with pytest.raises(InfrastructureError, match=r"No available agent .*is its port taken, 52365"):
+        server.submit("true", "job", working_dir=None, variables={})
