@@ -163,6 +163,82 @@ def validate(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = 
 
 
 @app.command()
+def plan(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Foretell what a run takes and can tell, from a few evaluations; write nothing.
+
+    Example: evomerge plan experiments/quickstart.yaml --set budget.evaluations=400
+    """
+    from dataclasses import asdict
+
+    from evomerge.run.forecast import forecast_of
+    from evomerge.run.forecast_text import print_forecast
+
+    forecast = forecast_of(config, overrides or ())
+    if as_json:
+        _print_json(asdict(forecast))
+    else:
+        print_forecast(forecast)
+
+
+@app.command()
+def submit(
+    config: ConfigPath,
+    address: Annotated[
+        str, typer.Option(help="Job server of the cluster, http://127.0.0.1:8265 of a tunnel.")
+    ],
+    workers: Annotated[str, typer.Option(help="How many workers, or auto.")] = "auto",
+    overrides: Overrides = None,
+    out: Annotated[Path | None, typer.Option(help="Run directory on the cluster.")] = None,
+    working_dir: Annotated[
+        Path | None, typer.Option(help="Folder to upload; CONFIG is relative to it.")
+    ] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow it to its end.")] = True,
+) -> None:
+    """Run a search on a Ray cluster as a job of it, and follow its output.
+
+    Example: evomerge submit experiments/quickstart.yaml --address http://127.0.0.1:8265
+    """
+    from evomerge.run import submitting
+
+    wanted = submitting.submission(
+        config, workers=workers, overrides=overrides or (), out=out, working_dir=working_dir
+    )
+    raise typer.Exit(submitting.submit(wanted, address, wait=wait))
+
+
+@app.command()
+def doctor(
+    config: Annotated[
+        Path | None, typer.Argument(help="Experiment file, to check its models and tasks too.")
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Ray cluster to look at: auto, host:port, or its job server's URL."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check versions, memory, disk, accelerators, authentication and models on every node.
+
+    Example: evomerge doctor --address auto experiments/quickstart.yaml
+    """
+    if address is not None and "://" in address:
+        from evomerge.run.submitting import diagnose_there
+
+        raise typer.Exit(diagnose_there(config, address))
+    from evomerge.errors import InfrastructureError
+    from evomerge.run.doctor import diagnose
+    from evomerge.run.doctor_text import print_diagnosis
+
+    diagnosis = diagnose(address, config)
+    if as_json:
+        _print_json(diagnosis.to_json())
+    else:
+        print_diagnosis(diagnosis)
+    if diagnosis.problems:
+        raise typer.Exit(InfrastructureError.exit_code)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON Schema of the experiment file, for editors.
 
@@ -207,6 +283,23 @@ def ui(
     from evomerge.run.serving import serve_ui
 
     raise typer.Exit(serve_ui(run_dir, port))
+
+
+@app.command()
+def sync(
+    run_dir: RunDir,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on until the run ends; a run does this itself.")
+    ] = False,
+) -> None:
+    """Send what MLflow does not have yet of a run; may be repeated.
+
+    Example: evomerge sync runs/quickstart
+    """
+    _end_at_once_on_signals()
+    from evomerge.run.projecting import follow_run, sync_run
+
+    (follow_run if follow else sync_run)(run_dir)
 
 
 def _end_at_once_on_signals() -> None:

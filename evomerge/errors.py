@@ -7,6 +7,7 @@
     │   ├── ShapeError            3   tensors that should match do not
     │   └── NonFiniteError        3   tensors hold NaN or infinity
     ├── ScoringError              4   a benchmark cannot be loaded or scored
+    │   └── CalibrationError      4   an item bank cannot be fitted or read
     └── InfrastructureError       5   disk, locks, processes, servers
         ├── JournalError          5   the journal cannot be read or written
         └── RunLockedError        5   another process holds the run directory
@@ -68,6 +69,10 @@ class ScoringError(EvomergeError):
     """A benchmark cannot be loaded, or a model cannot be scored on it."""
 
     exit_code = 4
+
+
+class CalibrationError(ScoringError):
+    """A bank of items cannot be fitted to these responses, or is not one."""
 
 
 class InfrastructureError(EvomergeError):

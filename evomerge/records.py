@@ -128,8 +128,8 @@ class ItemScores:
 class Failure:
     """A candidate that could not be evaluated, and why.
 
-    `reason` is one of a few words that can be counted (`exception`, `non_finite`, `timeout`);
-    `message` is the detail for a human.
+    `reason` is one of a few words that can be counted (`exception`, `non_finite`, `timeout`,
+    `worker_died`); `message` is the detail for a human.
     """
 
     candidate_id: str
@@ -137,6 +137,11 @@ class Failure:
     message: str = ""
     phase: Phase = "search"
     worker: str = ""
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether the worker was lost rather than the candidate found bad: worth another try."""
+        return self.reason in ("timeout", "worker_died")
 
 
 Result = ItemScores | Failure
@@ -217,13 +222,15 @@ class Member:
     """A model in the final comparison: a member of the front or a baseline.
 
     `objectives` are estimates on the search items, `test` on the test items of the same
-    objectives (empty until the front has been re-scored).
+    objectives (empty until the front has been re-scored). `means` are the plain means of the same
+    search items where `objectives` are estimated otherwise, else empty.
     """
 
     id: str
     recipe: Recipe
     objectives: Mapping[str, Estimate]
     test: Mapping[str, Estimate] = field(default_factory=dict)
+    means: Mapping[str, Estimate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

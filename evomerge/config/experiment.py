@@ -7,9 +7,24 @@ are relative to the file and made absolute when it is read.
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, StringConstraints
+from pydantic_core import PydanticCustomError
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+
+MOST_WORKERS = 100_000
+
+
+def _require_workers(found: object) -> object:
+    """One message for both forms; a check by type alone would complain about each."""
+    if found == "auto" or (type(found) is int and 0 <= found <= MOST_WORKERS):
+        return found
+    raise PydanticCustomError(
+        "workers", f"expected a number of workers from 0 to {MOST_WORKERS}, or `auto`"
+    )
+
+
+Workers = Annotated[int | Literal["auto"], BeforeValidator(_require_workers)]
 
 LONGEST_S = 31_536_000
 """A year, in seconds: no time limit may be longer, as timers of the system overflow."""
@@ -63,7 +78,17 @@ class Scoring(Section):
     """How a candidate is scored."""
 
     items: int = Field(120, ge=2, description="items per search task, the same for all candidates")
-    estimator: Literal["mean"] = Field("mean", description="from item results to an objective")
+    estimator: Literal["mean", "irt"] = Field(
+        "mean",
+        description="from item results to an objective. mean: of the items scored; irt: what the "
+        "mean over all items of the search task would be, by a response model fitted in the run",
+    )
+    calibration: int = Field(
+        40,
+        ge=8,
+        le=100_000,
+        description="candidates scored on all items, from which `estimator: irt` learns the items",
+    )
     threads: int = Field(1, ge=1, le=1024, description="CPU threads of a worker")
     dtype: Literal["auto", "base", "float32", "bfloat16", "float16"] = Field(
         "auto",
@@ -91,6 +116,19 @@ class Budget(Section):
     )
 
 
+class Resources(Section):
+    """What one worker takes of its node; Ray places workers where there is that much."""
+
+    num_cpus: float | None = Field(
+        None, gt=0, le=4096, description="CPUs; as many as scoring.threads by default"
+    )
+    num_gpus: float = Field(0.0, ge=0, le=64, description="GPUs, in fractions where several share")
+    memory_gb: float | None = Field(None, gt=0, le=1e6, description="memory in 10⁹ bytes")
+    custom: dict[Name, PositiveFloat] = Field(
+        default_factory=dict, description="other resources that the nodes of a cluster declare"
+    )
+
+
 class Tracking(Section):
     """Where the run can be watched."""
 
@@ -112,7 +150,15 @@ class Experiment(Section):
     search: Search = Search()
     scoring: Scoring = Scoring()
     budget: Budget = Budget()
-    workers: int = Field(0, ge=0, description="0: score in this process")
+    workers: Workers = Field(
+        0, description="Ray workers; 0: score in this process; auto: as many as the cluster holds"
+    )
+    address: str | None = Field(
+        None,
+        min_length=1,
+        description="Ray cluster to join, host:port or auto; by default one starts on this machine",
+    )
+    resources: Resources = Resources()
     mode: Literal["deterministic", "async"] = "deterministic"
     seed: int = Field(0, ge=0, lt=2**32)
     tracking: Tracking = Tracking()

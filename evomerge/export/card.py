@@ -86,11 +86,17 @@ def _scores(card: CardData) -> Iterator[str]:
     yield "Mean ± standard error, with the number of items; larger is better. The search items"
     yield "chose this merge, so that their scores flatter it; the search never saw the test items."
     yield ""
-    yield "| objective | test items | search items |"
-    yield "|---|---|---|"
-    for name, estimate in card.member.objectives.items():
-        test = card.member.test.get(name)
-        yield f"| {_cell(name)} | {_estimate(test)} | {_estimate(estimate)} |"
+    columns = {"test items": card.member.test, "search items": card.member.objectives}
+    if card.member.means:
+        yield "Search scores estimate the mean over all search items from those that were scored;"
+        yield "the mean of these alone, which the commands below measure, stands beside it."
+        yield ""
+        columns["scored items alone"] = card.member.means
+    yield f"| objective | {' | '.join(columns)} |"
+    yield "|---|" + "---|" * len(columns)
+    for name in card.member.objectives:
+        cells = [_estimate(estimates.get(name)) for estimates in columns.values()]
+        yield f"| {_cell(name)} | {' | '.join(cells)} |"
     yield ""
 
 

@@ -2,30 +2,40 @@
 
 Each kind of event has one `Codec` row in `CODECS`: the name stored in the file, how the event is
 written, how it is read, and the key that makes it unique. Python's JSON writes the shortest text
-that reads back as the same float64, so per-item results and genomes survive exactly.
+that reads back as the same float64, so per-item results and genomes survive exactly. What makes
+up most of a journal is packed (`journal.packing`): the items of a task as a bitmap, their results
+as another where all are 0 or 1, and the names that the groups of a recipe share once.
 """
 
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from evomerge.journal.events import (
     Asked,
+    Calibrated,
     Duplicate,
     Event,
     Failed,
     Finished,
+    Lost,
     Proposed,
     Scored,
     Started,
     Stopped,
     Told,
 )
-from evomerge.records import Failure, ItemScores, Job, Recipe, Result, TaskScores
-
-Json = dict[str, Any]
+from evomerge.journal.packing import (
+    Json,
+    pack_ids,
+    pack_recipe,
+    pack_values,
+    unpack_ids,
+    unpack_recipe,
+    unpack_values,
+)
+from evomerge.records import Failure, ItemScores, Result, TaskScores
 
 
 @dataclass(frozen=True)
@@ -52,7 +62,7 @@ def encode(event: Event) -> str:
 
 
 def decode(kind: str, payload: str) -> Event:
-    """The event that `encode` wrote; KeyError, TypeError or ValueError when it is not one."""
+    """The event that `encode` wrote; LookupError, TypeError or ValueError when it is not one."""
     return DECODERS[kind](json.loads(payload))
 
 
@@ -66,39 +76,15 @@ def key_of(event: Event) -> str | None:
     return CODECS[type(event)].key(event)
 
 
-@lru_cache(maxsize=64)
-def _shared(items: tuple[int, ...]) -> tuple[int, ...]:
-    """One tuple for all equal ones: the candidates of a run are scored on the same items."""
-    return items
-
-
 def _result_key(event: Scored | Failed) -> str:
     return f"result/{event.result.phase}/{event.result.candidate_id}"
-
-
-def _job_to_json(job: Job) -> Json:
-    return {
-        "candidate_id": job.candidate_id,
-        "recipe": job.recipe.to_json(),
-        "items": {task: list(items) for task, items in job.items.items()},
-        "phase": job.phase,
-    }
-
-
-def _job_from_json(data: Json) -> Job:
-    return Job(
-        candidate_id=data["candidate_id"],
-        recipe=Recipe.from_json(data["recipe"]),
-        items={task: _shared(tuple(items)) for task, items in data["items"].items()},
-        phase=data["phase"],
-    )
 
 
 def _scores_to_json(scores: ItemScores) -> Json:
     return {
         "candidate_id": scores.candidate_id,
         "tasks": {
-            name: {"items": list(task.items), "values": list(task.values)}
+            name: {"items": pack_ids(task.items), "values": pack_values(task.values)}
             for name, task in scores.tasks.items()
         },
         "phase": scores.phase,
@@ -111,7 +97,7 @@ def _scores_from_json(data: Json) -> ItemScores:
     return ItemScores(
         candidate_id=data["candidate_id"],
         tasks={
-            name: TaskScores(_shared(tuple(task["items"])), tuple(task["values"]))
+            name: TaskScores(unpack_ids(task["items"]), unpack_values(task["values"]))
             for name, task in data["tasks"].items()
         },
         phase=data["phase"],
@@ -149,8 +135,8 @@ def _asked_to_json(event: Asked) -> Json:
         "number": event.number,
         "attempt": event.attempt,
         "candidate_id": event.candidate_id,
-        "genome": list(event.genome),
-        "recipe": event.recipe.to_json(),
+        "genome": event.genome,
+        "recipe": pack_recipe(event.recipe),
     }
 
 
@@ -160,7 +146,7 @@ def _asked_from_json(data: Json) -> Asked:
         attempt=data["attempt"],
         candidate_id=data["candidate_id"],
         genome=tuple(data["genome"]),
-        recipe=Recipe.from_json(data["recipe"]),
+        recipe=unpack_recipe(data["recipe"]),
     )
 
 
@@ -188,8 +174,14 @@ CODECS: Mapping[type[Event], Codec] = {
     ),
     Proposed: Codec(
         "proposed",
-        lambda event: _job_to_json(event.job),
-        lambda data: Proposed(_job_from_json(data)),
+        lambda event: {"candidate_id": event.candidate_id, "phase": event.phase},
+        lambda data: Proposed(**data),
+        lambda _: None,
+    ),
+    Lost: Codec(
+        "lost",
+        lambda event: _failure_to_json(event.failure),
+        lambda data: Lost(Failure(**data)),
         lambda _: None,
     ),
     Scored: Codec(
@@ -215,6 +207,12 @@ CODECS: Mapping[type[Event], Codec] = {
         lambda e: {"order": e.order, "number": e.number, "candidate_id": e.candidate_id},
         lambda data: Told(**data),
         lambda event: f"told/{event.number}",
+    ),
+    Calibrated: Codec(
+        "calibrated",
+        lambda event: {"banks": dict(event.banks), "notes": dict(event.notes)},
+        lambda data: Calibrated(**data),
+        lambda _: "calibrated",
     ),
     Stopped: Codec(
         "stopped", lambda e: {"reason": e.reason}, lambda data: Stopped(**data), lambda _: None

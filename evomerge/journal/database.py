@@ -15,7 +15,7 @@ from pathlib import Path
 from evomerge.errors import JournalError
 
 APPLICATION_ID = 0x65766F6D  # "evom", so that `file` and we can tell a journal from other databases
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_TIMEOUT_S = 5.0
 ALMOST_FULL_BYTES = 1 << 20
 FIRST_DIGEST = "0" * 64

@@ -7,7 +7,7 @@ Events hold facts only; estimates, fronts and plots are computed from them (`jou
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from evomerge.records import Candidate, Failure, ItemScores, Job, Recipe, Result
+from evomerge.records import Candidate, Failure, ItemScores, Phase, Recipe, Result
 
 JsonValue = str | int | float | bool | None | list["JsonValue"] | dict[str, "JsonValue"]
 
@@ -51,9 +51,32 @@ class Asked(Stamped):
 
 @dataclass(frozen=True)
 class Proposed(Stamped):
-    """A job is about to be handed to a worker; written again when it is handed out again."""
+    """A job is about to be handed to a worker; written again when it is handed out again.
 
-    job: Job
+    What the job is follows from the ask and from the run's plan.
+    """
+
+    candidate_id: str
+    phase: Phase = "search"
+
+
+@dataclass(frozen=True)
+class Lost(Stamped):
+    """A worker died or hung while it had this candidate, which will be handed out again."""
+
+    failure: Failure
+
+
+@dataclass(frozen=True)
+class Calibrated(Stamped):
+    """The item banks that turn item results into estimates from here on, and for all before.
+
+    `banks` holds the bank of each search task as `irt` writes it, its digest included; a task whose
+    responses no bank could be fitted to has None there and the reason in `notes`.
+    """
+
+    banks: Mapping[str, dict[str, JsonValue] | None]
+    notes: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -114,4 +137,16 @@ class Finished(Stamped):
     baselines: Mapping[str, str]
 
 
-Event = Started | Asked | Proposed | Scored | Failed | Duplicate | Told | Stopped | Finished
+Event = (
+    Started
+    | Asked
+    | Proposed
+    | Lost
+    | Scored
+    | Failed
+    | Duplicate
+    | Told
+    | Calibrated
+    | Stopped
+    | Finished
+)

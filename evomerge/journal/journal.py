@@ -87,16 +87,19 @@ class Journal:
             self._connection.execute("UPDATE head SET n_events = ?, digest = ?", _row(head))
         return tuple(recorded)
 
-    def replay(self) -> Iterator[Event]:
+    def replay(self, after: int = 0) -> Iterator[Event]:
         """Every event in the order of the appends, as of the moment when the iteration starts.
+
+        Args:
+            after: how many events to leave out: those that the caller has read before.
 
         Raises:
             JournalError: an event was changed, is missing or cannot be understood; all events
                 before it have been yielded.
         """
         head = self._read_head()
-        digest = database.FIRST_DIGEST
-        for expected, row in enumerate(self._rows(head.n_events), start=1):
+        digest = self._digest_of(after)
+        for expected, row in enumerate(self._rows(after, head.n_events), start=after + 1):
             sequence, time_s, kind, key, payload, stored = row
             digest = chained(digest, (sequence, time_s, kind, key, payload))
             if sequence != expected or digest != stored:
@@ -164,7 +167,7 @@ class Journal:
     def _decode(self, sequence: int, kind: str, payload: str, time_s: float) -> Event:
         try:
             return replace(codec.decode(kind, payload), time_s=time_s)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise JournalError(
                 f"event {sequence} of {self.path} ({kind}) cannot be understood: {error!r}; "
                 "was it written by another version of evomerge? Use that version to read it"
@@ -180,8 +183,18 @@ class Journal:
         with database.explained(self.path):
             return self._head()
 
-    def _rows(self, n_events: int) -> Iterator[tuple[int, float, str, str | None, str, str]]:
-        for first in range(1, n_events + 1, BATCH):
+    def _digest_of(self, sequence: int) -> str:
+        """What the event after this one is chained to."""
+        with database.explained(self.path):
+            row = self._connection.execute(
+                "SELECT digest FROM events WHERE sequence = ?", (sequence,)
+            ).fetchone()
+        return str(row[0]) if row else database.FIRST_DIGEST
+
+    def _rows(
+        self, after: int, n_events: int
+    ) -> Iterator[tuple[int, float, str, str | None, str, str]]:
+        for first in range(after + 1, n_events + 1, BATCH):
             with database.explained(self.path):
                 rows = self._connection.execute(
                     "SELECT sequence, time_s, kind, key, payload, digest FROM events "

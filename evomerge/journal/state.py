@@ -3,24 +3,28 @@
 A pure function of the events: no clock, no file, no estimate.
 """
 
+import gc
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from evomerge.errors import JournalError
 from evomerge.journal.events import (
     Asked,
+    Calibrated,
     Duplicate,
     Event,
     Failed,
     Finished,
+    Lost,
     Proposed,
     Scored,
     Started,
     Stopped,
     Told,
 )
-from evomerge.records import Candidate, Failure, Job, Phase, Result
+from evomerge.records import Candidate, Failure, Phase, Result
 
 ResultKey = tuple[str, Phase]
 """Candidate id and phase: what may have one result."""
@@ -31,20 +35,22 @@ class RunState:
     """A run as far as its events tell; `add` brings it up to date with one more event.
 
     `candidates` holds what was asked, by number in the order of the asks; `n_attempts` how often a
-    job was handed out for each candidate and phase; `told` the tells in order; `stopped` is the
-    last event when the run was interrupted and not continued since.
+    job was handed out for each candidate and phase, `n_lost` how often its worker was lost; `told`
+    the tells in order; `stopped` is the last event when the run was interrupted and not continued
+    since.
     """
 
     started: Started | None = None
     candidates: dict[int, Candidate] = field(default_factory=dict)
     n_attempts: Counter[ResultKey] = field(default_factory=Counter)
+    n_lost: Counter[ResultKey] = field(default_factory=Counter)
     results: dict[ResultKey, Result] = field(default_factory=dict)
     told: list[Told] = field(default_factory=list)
     n_duplicates: int = 0
+    calibrated: Calibrated | None = None
     stopped: Stopped | None = None
     finished: Finished | None = None
     time_s: float = 0.0
-    _pending: dict[ResultKey, Job] = field(default_factory=dict)
     _numbers: dict[str, set[int]] = field(default_factory=dict)
     _done: dict[int, None] = field(default_factory=dict)
     _failures: Counter[str] = field(default_factory=Counter)
@@ -83,11 +89,6 @@ class RunState:
         return [c for number, c in self.candidates.items() if number not in self._done]
 
     @property
-    def pending(self) -> list[Job]:
-        """Jobs handed out that have no result, in the order of their first hand-out."""
-        return list(self._pending.values())
-
-    @property
     def told_numbers(self) -> list[int]:
         """The numbers of the told candidates in the order of the tells."""
         return [told.number for told in self.told]
@@ -117,14 +118,18 @@ class RunState:
                 self.started = event
             case Asked():
                 self._add_asked(event)
-            case Proposed(job):
-                self._add_proposed(job)
+            case Proposed():
+                self.n_attempts[(event.candidate_id, event.phase)] += 1
+            case Lost(failure):
+                self.n_lost[(failure.candidate_id, failure.phase)] += 1
             case Scored() | Failed():
                 self._add_result(event.result)
             case Duplicate():
                 self.n_duplicates += 1
             case Told():
                 self._add_told(event)
+            case Calibrated():
+                self.calibrated = event
             case Stopped():
                 self.stopped = event
             case Finished():
@@ -154,16 +159,9 @@ class RunState:
             if isinstance(known, Failure):
                 self._failures[known.reason] -= 1
 
-    def _add_proposed(self, job: Job) -> None:
-        key = (job.candidate_id, job.phase)
-        self.n_attempts[key] += 1
-        if key not in self.results:
-            self._pending[key] = job
-
     def _add_result(self, result: Result) -> None:
         key = (result.candidate_id, result.phase)
         self.results[key] = result
-        self._pending.pop(key, None)
         if result.phase == "search":
             for number in self.numbers_of(result.candidate_id):
                 self._mark_done(number, result)
@@ -186,6 +184,19 @@ class RunState:
 def fold(events: Iterable[Event]) -> RunState:
     """The state that the events of a run add up to, from the first to the last."""
     state = RunState()
-    for event in events:
-        state.add(event)
+    with _no_search_for_cycles():
+        for event in events:
+            state.add(event)
     return state
+
+
+@contextmanager
+def _no_search_for_cycles() -> Iterator[None]:
+    """Events hold no reference cycles, and looking for them took a third of reading a long run."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

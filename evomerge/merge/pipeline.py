@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from torch import Tensor
 
 from evomerge.merge.plans import GroupPlan
+from evomerge.merge.stages.elect import everyone
+from evomerge.merge.stages.kinds import Factor, Moves, Stack
 from evomerge.merge.vectors import ExpertVector
 
 _CHUNK_BYTES = 8 << 20
@@ -16,7 +18,7 @@ _LARGEST_CHUNK = 1 << 16
 def combined(
     plan: GroupPlan, vectors: Sequence[ExpertVector], spans: Sequence[slice]
 ) -> Iterator[tuple[slice, Tensor]]:
-    """The stages of the plan's method from sparsify to combine, span by span.
+    """The stages of the plan's method from sparsify to post, span by span.
 
     Args:
         plan: the method with the coefficients and settings of each vector.
@@ -28,12 +30,24 @@ def combined(
     """
     method = plan.method
     kept = [method.sparsify(*pair) for pair in zip(vectors, plan.settings, strict=True)]
+    stack = Stack(vectors, plan.coefficients, plan.settings)
+    factors_on = method.weigh(stack)
+    finish = method.post(stack) if method.post else None
     for span in spans:
-        contributions = [
-            keep(span) * factor for keep, factor in zip(kept, plan.coefficients, strict=True)
-        ]
-        elected = method.elect(contributions)
-        yield span, method.combine(contributions, plan.coefficients, elected)
+        chunks = [keep(span) for keep in kept]
+        factors = factors_on(span)
+        values = _scaled(chunks, factors)
+        elected = []
+        if method.elect is not everyone:
+            # Experts vote with their coefficients, whatever else weighs them.
+            is_given = factors is plan.coefficients
+            elected = method.elect(values if is_given else _scaled(chunks, plan.coefficients))
+        delta = method.combine(Moves(values, factors, plan.coefficients, elected))
+        yield span, finish(span, delta) if finish else delta
+
+
+def _scaled(chunks: Sequence[Tensor], factors: Sequence[Factor]) -> list[Tensor]:
+    return [chunk * factor for chunk, factor in zip(chunks, factors, strict=True)]
 
 
 def row_spans(shape: Sequence[int], n_largest: int) -> tuple[slice, ...]:
@@ -46,5 +60,5 @@ def row_spans(shape: Sequence[int], n_largest: int) -> tuple[slice, ...]:
 
 def n_entries_of_chunk(n_experts: int) -> int:
     """How many entries of a tensor are worked on at once."""
-    # In flight for each expert: vector, contribution, mask, weights; beside them a few sums.
-    return min(_LARGEST_CHUNK, _CHUNK_BYTES // (4 * (4 * n_experts + 8)))
+    # In flight for each expert: vector, factor, value, vote, mask, size; beside them a few sums.
+    return min(_LARGEST_CHUNK, _CHUNK_BYTES // (4 * (6 * n_experts + 8)))

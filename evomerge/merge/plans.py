@@ -6,9 +6,14 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from evomerge.errors import UsageError
-from evomerge.merge.methods import METHODS, MergeMethod
-from evomerge.merge.stages import Settings
+from evomerge.merge.method import MergeMethod
+from evomerge.merge.methods import METHODS
+from evomerge.merge.parameters import FRACTION, Parameter
+from evomerge.merge.stages.kinds import Settings
 from evomerge.records import GroupRecipe, ParameterValue, Recipe
+
+_NO_SUM = 1e-9
+"""A sum of coefficients so small beside the coefficients is rounding of one that is zero."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +24,7 @@ class GroupPlan:
         method: the record of stages.
         experts: names of the experts with a coefficient other than zero, sorted, so that results
             do not depend on the order in which a recipe lists them.
-        coefficients: λᵢ of these experts, weighed.
+        coefficients: λᵢ of these experts.
         settings: all parameter values of these experts.
     """
 
@@ -30,12 +35,18 @@ class GroupPlan:
 
     @property
     def copied_expert(self) -> str | None:
-        """The expert that the merge equals, where it is one alone with coefficient 1, in full.
+        """The expert that the merge equals, where it is one alone, merged in full.
 
         θ_base + 1 · (θ_expert − θ_base) is θ_expert, but computing it would round.
         """
-        whole = self.coefficients == (1.0,) and self.settings[0].get("density", 1.0) == 1.0
-        return self.experts[0] if whole else None
+        if len(self.experts) != 1:
+            return None
+        reduces = any(
+            parameter.full is not None and self.settings[0][parameter.name] != parameter.full
+            for parameter in self.method.parameters
+            if not (self.method.only_ratios and parameter.name == "coefficient")
+        )
+        return None if reduces else self.experts[0]
 
 
 def plan_recipe(recipe: Recipe, known_experts: Sequence[str]) -> dict[str, GroupPlan]:
@@ -65,20 +76,41 @@ def _plan_group(where: str, group: GroupRecipe, experts: tuple[str, ...]) -> Gro
             f"{_nearest(group.method, METHODS)}"
         )
     _check_names(where, method, group)
+    _check_number(where, method, experts)
     values = {
-        name: _spread(f"{where}: {method.name}.{name}", value, len(experts))
-        for name, value in group.values.items()
+        parameter.name: _spread(
+            f"{where}: {method.name}.{parameter.name}",
+            parameter,
+            group.values[parameter.name],
+            len(experts),
+        )
+        for parameter in method.parameters
     }
-    coefficients = method.weigh(values["coefficient"])
+    coefficients = values["coefficient"]
     live = sorted(
         (expert, position) for position, expert in enumerate(experts) if coefficients[position]
     )
+    if method.only_ratios and _is_zero(coefficients):
+        live = []
     return GroupPlan(
         method=method,
         experts=tuple(expert for expert, _ in live),
         coefficients=tuple(coefficients[position] for _, position in live),
         settings=tuple({name: values[name][position] for name in values} for _, position in live),
     )
+
+
+def _is_zero(coefficients: Sequence[float]) -> bool:
+    """Whether the sum of the coefficients is zero, or would be without rounding."""
+    return abs(math.fsum(coefficients)) <= _NO_SUM * math.fsum(map(abs, coefficients))
+
+
+def _check_number(where: str, method: MergeMethod, experts: tuple[str, ...]) -> None:
+    if method.n_experts not in (None, len(experts)):
+        raise UsageError(
+            f"{where}: {method.name} was given {len(experts)} experts ({_listed(experts)}), "
+            f"expected exactly {method.n_experts}; choose among them, or another method"
+        )
 
 
 def _check_names(where: str, method: MergeMethod, group: GroupRecipe) -> None:
@@ -90,7 +122,9 @@ def _check_names(where: str, method: MergeMethod, group: GroupRecipe) -> None:
         )
 
 
-def _spread(where: str, value: ParameterValue, n_experts: int) -> tuple[float, ...]:
+def _spread(
+    where: str, parameter: Parameter, value: ParameterValue, n_experts: int
+) -> tuple[float, ...]:
     """The value for each expert, checked."""
     spread = value if isinstance(value, tuple) else (value,) * n_experts
     if len(spread) != n_experts:
@@ -101,9 +135,20 @@ def _spread(where: str, value: ParameterValue, n_experts: int) -> tuple[float, .
     for number in spread:
         if not math.isfinite(number):
             raise UsageError(f"{where} is {number}, expected a finite number")
-        if where.endswith(".density") and not 0.0 <= number <= 1.0:
-            raise UsageError(f"{where} is {number}, expected a fraction between 0 and 1")
+        if not parameter.limits[0] <= number <= parameter.limits[1]:
+            raise UsageError(f"{where} is {number}, expected {_range(parameter.limits)}")
+    if not parameter.per_expert and len(set(spread)) > 1:
+        raise UsageError(
+            f"{where} has values that differ, {spread}, expected a single number: it holds for all "
+            "experts together"
+        )
     return spread
+
+
+def _range(limits: tuple[float, float]) -> str:
+    if limits == FRACTION:
+        return "a fraction between 0 and 1"
+    return f"a number from {limits[0]:g} to {limits[1]:g}"
 
 
 def _listed(names: Sequence[str] | dict[str, MergeMethod]) -> str:

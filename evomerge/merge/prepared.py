@@ -104,7 +104,7 @@ class PreparedMerge:
 
     def _copied(self, info: TensorInfo, plan: GroupPlan) -> Tensor | None:
         """The stored tensor that the merge is, where it is one, and needs no rounding."""
-        if not plan.experts or 0 in info.shape or not info.dtype.is_floating_point:
+        if not plan.experts or not _is_merged(info):
             return self._base.read(info.name)
         alone = plan.copied_expert
         if alone is not None and self._experts[alone].infos()[info.name].dtype == info.dtype:
@@ -143,24 +143,40 @@ class PreparedMerge:
             stored = self._flat(plan.copied_expert, info.name)
             yield from ((span, stored[span]) for span in spans)
             return
-        base = self._base.read(info.name).reshape(-1) if plan.method.needs_base else None
-        vectors = [
-            ExpertVector(
-                expert,
-                info.name,
-                read=partial(self._flat, expert, info.name),
-                origin=base,
-                spans=spans,
-                seed=seed,
-                cache=self._cache,
-            )
-            for expert in plan.experts
-        ]
+        base = self._origin(info, plan)
+        vectors = [self._vector(expert, info, plan, seed, origin=base) for expert in plan.experts]
         for span, delta in combined(plan, vectors, spans):
             yield span, delta if base is None else delta.add_(base[span])
 
+    def _vector(
+        self, expert: str, info: TensorInfo, plan: GroupPlan, seed: int, *, origin: Tensor | None
+    ) -> ExpertVector:
+        return ExpertVector(
+            expert,
+            info.name,
+            shape=info.shape,
+            read=partial(self._flat, expert, info.name),
+            origin=origin,
+            spans=row_spans(info.shape, n_entries_of_chunk(len(plan.experts))),
+            seed=seed,
+            cache=self._cache,
+            model=lambda: (
+                self._vector(expert, other, plan, seed, origin=self._origin(other, plan))
+                for other in self._infos.values()
+                if _is_merged(other)
+            ),
+        )
+
+    def _origin(self, info: TensorInfo, plan: GroupPlan) -> Tensor | None:
+        return self._base.read(info.name).reshape(-1) if plan.method.needs_base else None
+
     def _flat(self, expert: str, name: str) -> Tensor:
         return self._experts[expert].read(name).reshape(-1)
+
+
+def _is_merged(info: TensorInfo) -> bool:
+    """Whether there is something to merge, rather than the base's tensor to copy."""
+    return 0 not in info.shape and info.dtype.is_floating_point
 
 
 def _check_fit(

@@ -4,29 +4,32 @@ A vector is the task vector θ_expert − θ_base, or, for methods without an or
 always flat and in float32.
 """
 
-from collections.abc import Callable, Hashable, Iterator
+import math
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from evomerge.merge.random_bits import random_bits, stream_key
-from evomerge.merge.selection import kth_largest_magnitude
+from evomerge.merge.selection import kth_largest, kth_largest_magnitude
+from evomerge.merge.sums import row_length
 
-_N_NUMBERS = 1 << 14
+_N_KEPT = 1 << 14
 _LARGEST_KEPT = 1 << 18
 """Entries of the largest tensor that is kept: its computation needs several times its size."""
 
 
 @dataclass
 class Cache:
-    """Keeps tensors up to a total size, and a bounded number of numbers, between candidates.
+    """Keeps tensors up to a total size, and some thousand short tuples, between candidates.
 
     What does not fit is not kept: a small model is merged from memory, a large one from its files.
     """
 
     limit_bytes: int
     _tensors: dict[Hashable, Tensor] = field(default_factory=dict)
-    _numbers: dict[Hashable, float] = field(default_factory=dict)
+    _numbers: dict[Hashable, tuple[float, ...]] = field(default_factory=dict)
     _used_bytes: int = 0
 
     def tensor(self, key: Hashable, n_bytes: int, compute: Callable[[], Tensor]) -> Tensor | None:
@@ -42,12 +45,13 @@ class Cache:
             self._used_bytes += n_bytes
         return computed
 
-    def number(self, key: Hashable, compute: Callable[[], float]) -> float:
-        """The number of this key, computed unless it is among the last few thousand."""
+    def numbers(self, key: Hashable, compute: Callable[[], tuple[float, ...]]) -> tuple[float, ...]:
+        """The few numbers of this key, computed unless they are among the last few thousand."""
         if key not in self._numbers:
-            if len(self._numbers) >= _N_NUMBERS:
+            computed = compute()
+            if len(self._numbers) >= _N_KEPT:
                 del self._numbers[next(iter(self._numbers))]
-            self._numbers[key] = compute()
+            self._numbers[key] = computed
         return self._numbers[key]
 
 
@@ -57,13 +61,15 @@ class ExpertVector:
     Args:
         expert: the expert's name.
         tensor: the tensor's name.
+        shape: the tensor's shape, without a 0.
         read: gives the expert's flat tensor in its stored dtype; called when first needed.
         origin: `(n,)` flat base tensor that is subtracted, or None.
         spans: the chunks in which large tensors are worked on.
         seed: the recipe's seed, the key of random masks.
         cache: what is kept between candidates.
+        model: gives the expert's vectors of all tensors that are merged, this one among them.
 
-    `n` is the number of entries.
+    `n` is the number of entries, `key` what tells this vector from all others of the same models.
     """
 
     def __init__(
@@ -71,38 +77,76 @@ class ExpertVector:
         expert: str,
         tensor: str,
         *,
+        shape: tuple[int, ...],
         read: Callable[[], Tensor],
         origin: Tensor | None,
         spans: tuple[slice, ...],
         seed: int,
         cache: Cache,
+        model: Callable[[], Iterable["ExpertVector"]],
     ) -> None:
-        self._key = (expert, tensor, origin is not None)
+        self.expert = expert
+        self.tensor = tensor
+        self.shape = shape
+        self.n = math.prod(shape)
+        self.row = row_length(shape)
+        self.key = (expert, tensor, origin is not None)
+        self.cache = cache
+        self.model = model
         self._seed = seed
         self._read = read
         self._origin = origin
         self._spans = spans
-        self.n: int = spans[-1].stop
-        self._cache = cache
         self._stored: Tensor | None = None
 
     def chunk(self, span: slice) -> Tensor:
         """The entries of a span, `(span,)` float32; never to be written to."""
         return self._kept("vector", span, self._computed)
 
+    def ranked(self, values: Callable[[slice], Tensor], ranks: Sequence[int]) -> tuple[float, ...]:
+        """The k-th largest of what a function of spans gives for the whole tensor, for each k."""
+        if self.n > _LARGEST_KEPT:
+            return kth_largest(lambda: self.over_chunks(values), ranks)
+        descending = torch.cat(list(self.over_chunks(values))).sort(descending=True).values
+        return tuple(descending[[k - 1 for k in ranks]].tolist())
+
+    def over_chunks(self, values: Callable[[slice], Tensor]) -> Iterator[Tensor]:
+        """What a function of spans gives for the whole tensor, chunk by chunk."""
+        return (values(span) for span in self._spans)
+
+    def weights(self, span: slice) -> Tensor:
+        """The expert's weights θ on a span, `(span,)` float32."""
+        if self._stored is None:
+            self._stored = self._read()
+        return self._stored[span].float()
+
+    def base_weights(self, span: slice) -> Tensor:
+        """The weights θ_base on a span, `(span,)` float32; 0 where nothing is subtracted."""
+        if self._origin is None:
+            return torch.zeros(span.stop - span.start)
+        return self._origin[span].float()
+
     def magnitude_of_rank(self, k: int) -> float:
         """The k-th largest |entry|, exactly; ties count as often as they occur."""
         ascending = self._whole("magnitudes", lambda span: self.chunk(span).abs().sort().values)
         if ascending is not None:
             return ascending[-k].item()
-        return self._cache.number((*self._key, k), lambda: kth_largest_magnitude(self._chunks, k))
+        return self.cache.numbers(
+            (*self.key, k),
+            lambda: (kth_largest_magnitude(lambda: self.over_chunks(self.chunk), k),),
+        )[0]
+
+    def ranks_in_row(self, span: slice) -> Tensor:
+        """The place of each entry by magnitude among those of its row, `(span,)` float32.
+
+        0 is the smallest; among equals the first is the smaller. A row is what the last dimension
+        runs over; a tensor of one dimension is a single row.
+        """
+        return self._kept("ranks", span, self._ranked)
 
     def random_bits(self, span: slice) -> Tensor:
         """The random bits of each entry of a span, `(span,)` float32, see `random_bits`."""
         return self._kept(self._seed, span, self._drawn)
-
-    def _chunks(self) -> Iterator[Tensor]:
-        return (self.chunk(span) for span in self._spans)
 
     def _kept(self, what: Hashable, span: slice, compute: Callable[[slice], Tensor]) -> Tensor:
         """What `compute` gives for a span, from the cache where it has room."""
@@ -114,15 +158,20 @@ class ExpertVector:
         if self.n > _LARGEST_KEPT:
             return None
         whole = slice(0, self.n)
-        return self._cache.tensor((*self._key, what), 4 * self.n, lambda: compute(whole))
+        return self.cache.tensor((*self.key, what), 4 * self.n, lambda: compute(whole))
 
     def _computed(self, span: slice) -> Tensor:
-        if self._stored is None:
-            self._stored = self._read()
-        weights = self._stored[span].float()
+        weights = self.weights(span)
         return weights if self._origin is None else weights - self._origin[span].float()
 
+    def _ranked(self, span: slice) -> Tensor:
+        start = span.start // self.row * self.row
+        stop = -(-span.stop // self.row) * self.row
+        order = self.chunk(slice(start, stop)).abs().view(-1, self.row).argsort(dim=1, stable=True)
+        places = torch.arange(self.row, dtype=torch.float32).expand_as(order)
+        ranks = torch.empty(order.shape).scatter_(1, order, places).view(-1)
+        return ranks[span.start - start : span.stop - start]
+
     def _drawn(self, span: slice) -> Tensor:
-        expert, tensor, _ = self._key
-        key = stream_key(self._seed, expert, tensor)
+        key = stream_key(self._seed, self.expert, self.tensor)
         return random_bits(key, span.start, span.stop - span.start)

@@ -5,7 +5,6 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from importlib.metadata import version
-from pathlib import Path
 
 from evomerge import __version__
 from evomerge.checkpoint.fingerprint import fingerprint
@@ -13,31 +12,35 @@ from evomerge.checkpoint.reader import open_checkpoint
 from evomerge.config.experiment import Experiment
 from evomerge.errors import ModelError
 from evomerge.merge.groups import layer_groups
-from evomerge.records import Phase, TensorInfo
-from evomerge.run.plan import Items, Plan
-from evomerge.scoring.benchmark import Benchmark
+from evomerge.records import TensorInfo
+from evomerge.run.plan import Items, Plan, Subset
+from evomerge.scoring.benchmark import Benchmark, load_benchmarks
 from evomerge.scoring.resident import resolve_dtype
 from evomerge.scoring.subset import choose_items
-from evomerge.workers.worker import TaskSpec, WorkerSpec, load_tasks
+from evomerge.workers.resources import WorkerResources
+from evomerge.workers.worker import WorkerSpec
 
 DEVICE = "cpu"
-
-
-def task_specs(experiment: Experiment) -> tuple[TaskSpec, ...]:
-    """Every task of an experiment as its objective wants it, search tasks first."""
-    objectives = experiment.objectives
-    search = [TaskSpec(o.task, o.metric, o.num_fewshot) for o in objectives]
-    test = [TaskSpec(o.test, o.metric, o.num_fewshot) for o in objectives if o.test]
-    return (*search, *test)
 
 
 def load_experiment_tasks(experiment: Experiment) -> dict[str, Benchmark]:
     """The tasks of an experiment, each with the requests of all its documents built.
 
     Raises:
-        ScoringError: a task cannot be loaded.
+        ScoringError: a task cannot be loaded as wanted.
     """
-    return load_tasks(task_specs(experiment), experiment.tasks_path)
+    objectives = experiment.objectives
+    search = [(objective.task, objective) for objective in objectives]
+    test = [(objective.test, objective) for objective in objectives if objective.test]
+    benchmarks: dict[str, Benchmark] = {}
+    for task, objective in (*search, *test):
+        benchmarks |= load_benchmarks(
+            [task],
+            tasks_path=experiment.tasks_path,
+            num_fewshot=objective.num_fewshot,
+            metrics={task: objective.metric} if objective.metric else None,
+        )
+    return benchmarks
 
 
 def make_plan(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Plan:
@@ -94,12 +97,22 @@ def worker_spec(plan: Plan) -> WorkerSpec:
     return WorkerSpec(
         base=experiment.base,
         experts=dict(experiment.experts),
-        tasks=task_specs(experiment),
-        tasks_path=experiment.tasks_path,
         dtype=plan.dtype,
         threads=experiment.scoring.threads,
         batch_size=experiment.scoring.batch_size,
         timeout_s=experiment.scoring.timeout_s,
+        fingerprints={n: d for n, d in plan.fingerprints.items() if n.startswith("model:")},
+    )
+
+
+def worker_resources(experiment: Experiment) -> WorkerResources:
+    """What one worker of an experiment takes of its node."""
+    wanted = experiment.resources
+    return WorkerResources(
+        num_cpus=wanted.num_cpus or float(experiment.scoring.threads),
+        num_gpus=wanted.num_gpus,
+        memory_bytes=None if wanted.memory_gb is None else round(wanted.memory_gb * 1e9),
+        custom=wanted.custom,
     )
 
 
@@ -120,7 +133,7 @@ def changed_versions(recorded: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _choose(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Mapping[Phase, Items]:
+def _choose(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Mapping[Subset, Items]:
     search = {
         objective.task: choose_items(
             benchmarks[objective.task].n_items,
@@ -130,12 +143,16 @@ def _choose(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Mapp
         )
         for objective in experiment.objectives
     }
-    test = {
-        objective.test: tuple(range(benchmarks[objective.test].n_items))
-        for objective in experiment.objectives
-        if objective.test
+    tests = [objective.test for objective in experiment.objectives if objective.test]
+    return {
+        "search": search,
+        "calibration": {task: _all_items(benchmarks[task]) for task in search},
+        "test": {task: _all_items(benchmarks[task]) for task in tests},
     }
-    return {"search": search, "test": test}
+
+
+def _all_items(benchmark: Benchmark) -> tuple[int, ...]:
+    return tuple(range(benchmark.n_items))
 
 
 def _computing_dtype(wanted: str, infos: Mapping[str, TensorInfo]) -> str:
@@ -160,8 +177,3 @@ def _digest(benchmark: Benchmark) -> str:
             digest.update(repr(request.args).encode())
     digest.update(f"{benchmark.metric},{benchmark.filter}".encode())
     return digest.hexdigest()
-
-
-def default_run_dir(config: Path) -> Path:
-    """Where a run of an experiment file lives unless `--out` says otherwise."""
-    return Path("runs") / config.stem

@@ -1,7 +1,7 @@
 """From raw item results to objectives: the one place where a score becomes an estimate."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from evomerge.records import (
     Candidate,
@@ -13,7 +13,10 @@ from evomerge.records import (
     Outcome,
     Phase,
     Result,
+    TaskScores,
 )
+
+Estimator = Callable[[TaskScores], Estimate]
 
 
 @dataclass(frozen=True)
@@ -29,16 +32,37 @@ class ObjectiveTasks:
         return self.search if phase == "search" else self.test
 
 
-def estimates(scores: ItemScores, objectives: Sequence[ObjectiveTasks]) -> dict[str, Estimate]:
-    """Every objective that the scores' phase measures, by name: the mean over its items."""
-    tasks = {objective.name: objective.task(scores.phase) for objective in objectives}
-    return {name: scores.tasks[task].estimate() for name, task in tasks.items() if task is not None}
+@dataclass(frozen=True)
+class Objectives:
+    """What is maximised, and how the item results of a model become an estimate of it.
 
+    `estimators` has an entry for each search task with a fitted item bank; every other estimate,
+    and every one on test items, is the mean over the items with its standard error.
+    """
 
-def outcome_of(
-    candidate: Candidate, result: Result, objectives: Sequence[ObjectiveTasks]
-) -> Outcome:
-    """What a controller is told about a candidate."""
-    if isinstance(result, Failure):
-        return FailedCandidate(candidate, result)
-    return Evaluation(candidate, estimates(result, objectives))
+    tasks: Sequence[ObjectiveTasks]
+    estimators: Mapping[str, Estimator] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The objectives' names in order."""
+        return tuple(objective.name for objective in self.tasks)
+
+    def estimates(self, scores: ItemScores) -> dict[str, Estimate]:
+        """Every objective that the scores' phase measures, by name."""
+        tasks = {objective.name: objective.task(scores.phase) for objective in self.tasks}
+        return {
+            name: self._estimate(task, scores.tasks[task])
+            for name, task in tasks.items()
+            if task is not None
+        }
+
+    def outcome(self, candidate: Candidate, result: Result) -> Outcome:
+        """What a controller is told about a candidate."""
+        if isinstance(result, Failure):
+            return FailedCandidate(candidate, result)
+        return Evaluation(candidate, self.estimates(result))
+
+    def _estimate(self, task: str, scores: TaskScores) -> Estimate:
+        estimator = self.estimators.get(task)
+        return scores.estimate() if estimator is None else estimator(scores)

@@ -10,7 +10,7 @@ from rich.console import Console
 from evomerge.checkpoint.reader import open_checkpoint
 from evomerge.records import ItemScores, Phase
 from evomerge.run.build import load_experiment_tasks, make_plan
-from evomerge.run.estimates import estimates
+from evomerge.run.estimates import Objectives
 from evomerge.run.plan import Plan
 from evomerge.run.validate import load_experiment
 from evomerge.scoring.resident import DTYPES, ResidentModel
@@ -49,5 +49,5 @@ def print_evaluation(evaluation: Mapping[str, Any]) -> None:
 
 def _score(scorer: Scorer, plan: Plan, phase: Phase) -> dict[str, dict[str, float | None]]:
     tasks = {task: scorer.score(task, items) for task, items in plan.items[phase].items()}
-    scores = estimates(ItemScores("", tasks, phase), plan.objectives)
+    scores = Objectives(plan.objectives).estimates(ItemScores("", tasks, phase))
     return {name: estimate.to_json() for name, estimate in scores.items()}

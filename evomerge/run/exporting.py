@@ -10,11 +10,13 @@ from evomerge.errors import UsageError
 from evomerge.export.card import CardData
 from evomerge.export.folder import export_model
 from evomerge.journal.events import Started
+from evomerge.journal.state import RunState
 from evomerge.merge.prepared import PreparedMerge
-from evomerge.records import Comparison, Member
+from evomerge.records import Comparison, ItemScores, Member
 from evomerge.run.build import fingerprint_models, require_unchanged
+from evomerge.run.calibration import objectives_of
 from evomerge.run.directory import read_run
-from evomerge.run.plan import Plan
+from evomerge.run.plan import Items, Plan
 from evomerge.run.view import comparison
 from evomerge.scoring.reproduce import evaluate_command, write_portable_tasks
 from evomerge.scoring.task_files import find_tasks, read_task
@@ -32,7 +34,9 @@ def export_candidate(run_dir: Path, candidate_id: str, out_dir: Path) -> None:
     """
     out_dir = out_dir.resolve()  # `.` has no name of its own
     state, plan = read_run(run_dir)
-    member = find_member(comparison(state, plan.objectives, plan.baselines), candidate_id)
+    member = find_member(
+        comparison(state, objectives_of(plan, state), plan.baselines), candidate_id
+    )
     experiment = plan.experiment
     require_unchanged(plan, fingerprint_models(experiment))
     base = open_checkpoint(experiment.base)
@@ -42,7 +46,9 @@ def export_candidate(run_dir: Path, candidate_id: str, out_dir: Path) -> None:
         member=member,
         base=str(experiment.base),
         experts={name: str(path) for name, path in experiment.experts.items()},
-        commands=tuple(reproducing_commands(plan, run_dir, out_dir)),
+        commands=tuple(
+            reproducing_commands(plan, run_dir, out_dir, _search_items(state, member.id))
+        ),
         digests=_model_digests(plan),
         seed=experiment.seed,
         versions=state.started.versions if isinstance(state.started, Started) else {},
@@ -71,7 +77,16 @@ def find_member(shown: Comparison, wanted: str) -> Member:
     )
 
 
-def reproducing_commands(plan: Plan, run_dir: Path, out_dir: Path) -> Iterator[str]:
+def _search_items(state: RunState, candidate_id: str) -> Items:
+    """The search items that a candidate was scored on, by task."""
+    result = state.result(candidate_id)
+    scored = result.tasks if isinstance(result, ItemScores) else {}
+    return {task: scores.items for task, scores in scored.items()}
+
+
+def reproducing_commands(
+    plan: Plan, run_dir: Path, out_dir: Path, search_items: Items
+) -> Iterator[str]:
     """The lm-eval commands that score the exported folder as the run did, test items first.
 
     Tasks are scored together where they have the same number of few-shot examples. A part of a
@@ -90,7 +105,7 @@ def reproducing_commands(plan: Plan, run_dir: Path, out_dir: Path) -> Iterator[s
             if task is not None:
                 by_fewshot[_num_fewshot(task, objective.num_fewshot, tasks_path)].append(task)
         for num_fewshot, tasks in by_fewshot.items():
-            if phase == "search" and num_fewshot != 0:
+            if phase == "search" and (num_fewshot != 0 or not search_items):
                 continue
             command = evaluate_command(
                 out_dir,
@@ -99,7 +114,7 @@ def reproducing_commands(plan: Plan, run_dir: Path, out_dir: Path) -> Iterator[s
                 include_path=include_path,
                 batch_size=plan.experiment.scoring.batch_size,
                 num_fewshot=num_fewshot,
-                items={t: plan.items["search"][t] for t in tasks} if phase == "search" else None,
+                items={t: search_items[t] for t in tasks} if phase == "search" else None,
             )
             yield shlex.join(command)
 

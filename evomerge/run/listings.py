@@ -15,8 +15,10 @@ def method_rows() -> list[dict[str, Any]]:
     return [
         {
             "name": method.name,
+            "definition": method.definition,
             "summary": method.summary,
             "reference": method.reference,
+            "traits": list(method.traits),
             "parameters": [
                 {
                     "name": parameter.name,
@@ -39,9 +41,12 @@ def print_methods(rows: Sequence[dict[str, Any]]) -> None:
     console = Console(highlight=False)
     for row in rows:
         console.print(f"[bold]{row['name']}[/]  {row['summary']}  {row['reference']}")
+        if row["traits"]:
+            console.print(f"    {', '.join(row['traits'])}")
         for p in row["parameters"]:
             whose = "per expert" if p["per_expert"] else "global"
-            bounds = rf"\[{p['low']:g}, {p['high']:g}]"
+            scale = " log" if p["scale"] == "log" else ""
+            bounds = rf"\[{p['low']:g}, {p['high']:g}]{scale}"
             console.print(
                 f"    {p['name']:<12} {bounds:<12} default {p['default']:g}, {whose}: "
                 f"{p['description']}"

@@ -6,18 +6,19 @@ does not hold has not been acted on.
 
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
-from evomerge.journal.events import Asked, Proposed, Told
+from evomerge.journal.events import Asked, Told
 from evomerge.records import Candidate, Job, Outcome
-from evomerge.run.estimates import ObjectiveTasks, outcome_of
+from evomerge.run.dispatch import Dispatcher
+from evomerge.run.estimates import Objectives
+from evomerge.run.plan import Items
 from evomerge.run.record import Record
 from evomerge.search.controller import Controller, ask_rng
 from evomerge.search.ordered import Step, Window
 from evomerge.search.space import SearchSpace
-from evomerge.workers.pool import Pool
 
 log = logging.getLogger(__name__)
 
@@ -25,28 +26,54 @@ MAX_ATTEMPTS = 1000
 """How often one number is asked before the space counts as exhausted."""
 
 
+class Calibration(Protocol):
+    """What the search needs of `run.calibration.Calibration`, which learns how to estimate."""
+
+    def can_estimate(self, number: int) -> bool:
+        """Whether the outcome of candidate `number` can be told."""
+
+    def is_due(self) -> bool:
+        """Whether what was told suffices to learn from, and nothing was learned yet."""
+
+    def fit(self) -> None:
+        """Learn, and journal what was learned."""
+
+    def objectives(self) -> Objectives:
+        """How the objectives are estimated by now."""
+
+
 @dataclass
 class Search:
-    """A search in progress: what proposes, what remembers, what must be told."""
+    """A search in progress: what proposes, what remembers, what must be told.
+
+    Args:
+        build_controller: makes a controller that has been told nothing.
+        items: the documents of each task that candidate `number` is scored on.
+        calibration: what learns how to estimate from the first candidates, if the run does so.
+        on_told: hears of every outcome once it is told.
+        stop_at: moment of the monotonic clock after which nothing more is asked; async mode only.
+    """
 
     record: Record
-    controller: Controller
+    build_controller: Callable[[], Controller]
     space: SearchSpace
     window: Window
-    objectives: tuple[ObjectiveTasks, ...]
-    items: dict[str, tuple[int, ...]]
+    objectives: Objectives
+    items: Callable[[int], Items]
     seed: int
     on_told: Callable[[Outcome], None]
+    calibration: Calibration | None = None
     stop_at: float | None = None
-    """Moment of the monotonic clock after which nothing more is asked; async mode only."""
+    controller: Controller = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.controller = self.build_controller()
 
     def replay(self) -> None:
         """Tell the controller what it was told before, and the window what has arrived."""
-        state = self.record.state
-        for number in state.told_numbers:
-            self.controller.tell(self._outcome(number))
-        for number in state.done:
-            self.window.arrive(number)
+        if self.calibration is not None and self.calibration.is_due():
+            self.calibration.fit()
+        self._restate()
 
     def unfinished(self) -> list[Job]:
         """Jobs of the candidates that were asked and have no result, in the order of asking."""
@@ -70,8 +97,13 @@ class Search:
 
     def arrive(self, candidate_id: str) -> None:
         """Note that a result is there; it is told when its turn comes."""
-        for number in self.record.state.numbers_of(candidate_id):
-            self.window.arrive(number)
+        self._arrive(self.record.state.numbers_of(candidate_id))
+
+    def _arrive(self, numbers: Iterable[int]) -> None:
+        """Hand the window the results that can be estimated; a calibration waits for its own."""
+        for number in numbers:
+            if self.calibration is None or self.calibration.can_estimate(number):
+                self.window.arrive(number)
 
     def _ask(self, step: Step) -> Candidate | None:
         """A candidate whose recipe nobody proposed before: no merge is scored twice.
@@ -101,42 +133,40 @@ class Search:
         self.record.append(Told(order, step.number, outcome.candidate.id))
         self.controller.tell(outcome)
         self.on_told(outcome)
+        if self.calibration is not None and self.calibration.is_due():
+            self.calibration.fit()
+            self._restate()
+
+    def _restate(self) -> None:
+        """Start from what the journal holds: all that was told is told again, as estimated now."""
+        if self.calibration is not None:
+            self.objectives = self.calibration.objectives()
+        self.controller = self.build_controller()
+        for number in self.record.state.told_numbers:
+            self.controller.tell(self._outcome(number))
+        self._arrive(self.record.state.done)
 
     def _outcome(self, number: int) -> Outcome:
         candidate = self.record.state.candidates[number]
-        result = self.record.state.results[(candidate.id, "search")]
-        return outcome_of(candidate, result, self.objectives)
+        return self.objectives.outcome(
+            candidate, self.record.state.results[(candidate.id, "search")]
+        )
 
     def _job(self, candidate: Candidate) -> Job:
-        return Job(candidate.id, candidate.recipe, self.items)
+        return Job(candidate.id, candidate.recipe, self.items(candidate.number))
 
 
-def run_search(search: Search, pool: Pool) -> None:
+def run_search(search: Search, dispatcher: Dispatcher) -> None:
     """Evaluate candidates until the budget is spent and every outcome has been told."""
-    waiting = deque([*search.unfinished(), *search.take_steps()])
+    dispatcher.add([*search.unfinished(), *search.take_steps()])
     while not search.window.done:
-        hand_out(search.record, pool, waiting)
-        for result in pool.finished():
-            search.record.append_result(result)
+        for result in dispatcher.results():
             search.arrive(result.candidate_id)
-            waiting.extend(search.take_steps())
+            dispatcher.add(search.take_steps())
 
 
-def run_jobs(record: Record, pool: Pool, jobs: Iterable[Job]) -> None:
-    """Evaluate the jobs that have no result yet."""
-    unique = {(job.candidate_id, job.phase): job for job in jobs}
-    waiting = deque(job for key, job in unique.items() if key not in record.state.results)
-    n_open = len(waiting)
-    while n_open:
-        hand_out(record, pool, waiting)
-        for result in pool.finished():
-            record.append_result(result)
-            n_open -= 1
-
-
-def hand_out(record: Record, pool: Pool, waiting: deque[Job]) -> None:
-    """Give the pool as many jobs as it takes, each journaled first."""
-    while waiting and pool.free():
-        job = waiting.popleft()
-        record.append(Proposed(job))
-        pool.submit(job)
+def run_jobs(dispatcher: Dispatcher) -> None:
+    """Evaluate until no job is open."""
+    while dispatcher.n_open:
+        for _ in dispatcher.results():
+            pass

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from evomerge.config.experiment import Experiment
 from evomerge.errors import JournalError
@@ -16,6 +16,8 @@ from evomerge.run.estimates import ObjectiveTasks
 from evomerge.search.space import SearchSpace
 
 Items = Mapping[str, tuple[int, ...]]
+Subset = Literal["search", "calibration", "test"]
+"""Which documents: the search's choice, all of the search tasks, or those that it never sees."""
 
 NOT_IDENTITY: dict[str, Any] = {
     "base": True,
@@ -23,6 +25,8 @@ NOT_IDENTITY: dict[str, Any] = {
     "tasks_path": True,
     "tracking": True,
     "workers": True,
+    "address": True,
+    "resources": True,
     "scoring": {"timeout_s"},
 }
 """What may differ between two runs of the same experiment: where things lie, and who watches.
@@ -38,14 +42,14 @@ class Plan:
     Args:
         experiment: the experiment file, paths absolute.
         groups: the layer groups of the base, in depth order.
-        items: the documents to score, by phase and task.
+        items: the documents to score, by subset and task.
         dtype: the dtype that forward passes compute in.
         fingerprints: a digest of each model and task, by `model:<name>` and `task:<name>`.
     """
 
     experiment: Experiment
     groups: tuple[str, ...]
-    items: Mapping[Phase, Items]
+    items: Mapping[Subset, Items]
     dtype: str
     fingerprints: Mapping[str, str]
 
@@ -67,6 +71,17 @@ class Plan:
             for objective in self.experiment.objectives
         )
 
+    @property
+    def n_calibration(self) -> int:
+        """How many candidates are scored on all items of the search tasks: the first ones."""
+        scoring = self.experiment.scoring
+        return scoring.calibration if scoring.estimator == "irt" else 0
+
+    def search_items(self, number: int | None) -> Items:
+        """What the search scores candidate `number` on, or a baseline (None)."""
+        is_full = self.n_calibration > 0 if number is None else number < self.n_calibration
+        return self.items["calibration" if is_full else "search"]
+
     @cached_property
     def space(self) -> SearchSpace:
         """Every merge that the search may propose."""
@@ -78,8 +93,9 @@ class Plan:
         return baseline_recipes(self.method, self.experts, self.groups, self.experiment.seed)
 
     def job(self, recipe: Recipe, phase: Phase) -> Job:
-        """The evaluation of a recipe on all items of a phase."""
-        return Job(recipe.digest, recipe, self.items[phase], phase)
+        """The evaluation of a model that the search did not propose, or of any on test items."""
+        items = self.search_items(None) if phase == "search" else self.items["test"]
+        return Job(recipe.digest, recipe, items, phase)
 
     @cached_property
     def digest(self) -> str:

@@ -9,6 +9,7 @@ from rich.console import Console
 from evomerge.journal.lock import held_by
 from evomerge.journal.state import RunState
 from evomerge.records import Comparison, Failure, Progress
+from evomerge.run.calibration import objectives_of
 from evomerge.run.directory import read_run
 from evomerge.run.view import Spectator, comparison, history
 from evomerge.tracking.table import front_table, to_json
@@ -24,7 +25,7 @@ def comparison_of(run_dir: Path) -> Comparison:
         UsageError: there is no run in the directory.
     """
     state, plan = read_run(run_dir)
-    return comparison(state, plan.objectives, plan.baselines)
+    return comparison(state, objectives_of(plan, state), plan.baselines)
 
 
 def front_json(run_dir: Path) -> dict[str, Any]:
@@ -45,7 +46,8 @@ def status_of(run_dir: Path) -> dict[str, Any]:
     """
     state, plan = read_run(run_dir)
     n_total = plan.experiment.budget.evaluations
-    past = history(state, plan.objectives, Spectator(state, plan.objectives, n_total))
+    objectives = objectives_of(plan, state)
+    past = history(state, objectives, Spectator(state, objectives, n_total))
     holder = held_by(run_dir)
     return {
         "run_dir": str(run_dir),

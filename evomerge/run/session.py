@@ -7,22 +7,26 @@ from pathlib import Path
 
 from evomerge.errors import ScoringError
 from evomerge.journal.events import Finished, Stopped
+from evomerge.journal.spool import Spool
 from evomerge.records import Comparison, Failure, Outcome, Phase, Recipe
-from evomerge.run.build import changed_versions, worker_spec
+from evomerge.run.build import changed_versions, worker_resources, worker_spec
+from evomerge.run.calibration import Calibration, objectives_of
+from evomerge.run.dispatch import Dispatcher
 from evomerge.run.interrupt import Interrupted
 from evomerge.run.loop import Search, run_jobs, run_search
 from evomerge.run.plan import Plan
 from evomerge.run.record import Record
 from evomerge.run.report import print_report, write_front
-from evomerge.run.spectators import open_trackers
+from evomerge.run.spectators import open_trackers, send_the_rest
+from evomerge.run.spooled import SPOOL_NAME, collect
 from evomerge.run.view import Spectator, comparison, history
 from evomerge.scoring.benchmark import Benchmark
+from evomerge.search.controller import Controller
 from evomerge.search.ordered import Window
 from evomerge.search.table import CONTROLLERS
 from evomerge.tracking.tracker import Tracker
-from evomerge.workers.in_process import InProcessPool
+from evomerge.workers.build import open_pool
 from evomerge.workers.pool import Pool
-from evomerge.workers.worker import Worker
 
 
 class Session:
@@ -35,6 +39,7 @@ class Session:
         self._record = record
         self._plan = plan
         self._benchmarks = benchmarks
+        self._spool = Spool(run_dir.resolve() / SPOOL_NAME)
 
     def run(self) -> int:
         """Take the run to its end and print its report; the exit code.
@@ -53,17 +58,20 @@ class Session:
                     f"  evomerge resume {shlex.quote(str(self._run_dir))}"
                 )
                 return interruption.exit_code
+        else:
+            send_the_rest(self._run_dir, self._plan)
         print_report(self._comparison(), self._run_dir, self._plan.experiment.tracking.mlflow)
         self._require_survivors()
         return 0
 
     def _go_on(self) -> None:
         """Evaluate what is missing, watched by trackers that learn how it ended."""
+        objectives = objectives_of(self._plan, self._record.state)
         spectator = Spectator(
-            self._record.state, self._plan.objectives, self._plan.experiment.budget.evaluations
+            self._record.state, objectives, self._plan.experiment.budget.evaluations
         )
-        past = history(self._record.state, self._plan.objectives, spectator)
-        tracker = open_trackers(self._run_dir, self._record.state, self._plan, past)
+        history(self._record.state, objectives, spectator)
+        tracker = open_trackers(self._run_dir, self._plan)
         started = self._record.state.started
         for line in changed_versions(started.versions if started else {}):
             tracker.note(line)
@@ -79,17 +87,18 @@ class Session:
         tracker.close("finished")
 
     def _evaluate(self, tracker: Tracker, spectator: Spectator) -> None:
-        pool = InProcessPool(Worker(worker_spec(self._plan), self._benchmarks))
+        if n_found := collect(self._spool, self._record):
+            tracker.note(f"{n_found} results were finished when the run before this one ended")
+        pool = self._open_pool()
         try:
             self._score(self._plan.baselines.values(), "search", tracker, pool)
             self._require_a_baseline()
-            run_search(self._search(tracker, spectator), pool)
+            run_search(self._search(tracker, spectator), self._dispatcher(pool))
             self._test(tracker, pool)
         finally:
             pool.close()
         final = self._comparison()
         write_front(final, self._run_dir, title=self._run_dir.name)
-        tracker.conclude(final)
         self._record.append(
             Finished(
                 front=tuple(member.id for member in final.front),
@@ -103,13 +112,10 @@ class Session:
         def on_told(outcome: Outcome) -> None:
             tracker.show(spectator.see(outcome, state.time_s))
 
-        controller = CONTROLLERS[experiment.search.controller]
         limit_s = experiment.budget.wall_time_s
         search = Search(
             record=self._record,
-            controller=controller.build(
-                self._plan.space.n_dims, experiment.search.population, experiment.seed
-            ),
+            build_controller=self._build_controller,
             space=self._plan.space,
             window=Window(
                 experiment.search.window,
@@ -118,14 +124,34 @@ class Session:
                 asked=state.n_asked,
                 told=state.told_numbers,
             ),
-            objectives=self._plan.objectives,
-            items=dict(self._plan.items["search"]),
+            objectives=objectives_of(self._plan, state),
+            items=self._plan.search_items,
             seed=experiment.seed,
             on_told=on_told,
+            calibration=Calibration(self._record, self._plan) if self._plan.n_calibration else None,
             stop_at=None if limit_s is None else time.monotonic() + limit_s,
         )
         search.replay()
         return search
+
+    def _build_controller(self) -> Controller:
+        settings = self._plan.experiment.search
+        build = CONTROLLERS[settings.controller].build
+        return build(self._plan.space.n_dims, settings.population, self._plan.experiment.seed)
+
+    def _open_pool(self) -> Pool:
+        experiment = self._plan.experiment
+        return open_pool(
+            worker_spec(self._plan),
+            workers=None if experiment.workers == "auto" else experiment.workers,
+            address=experiment.address,
+            resources=worker_resources(experiment),
+            spool=self._spool.folder,
+            benchmarks=self._benchmarks,
+        )
+
+    def _dispatcher(self, pool: Pool) -> Dispatcher:
+        return Dispatcher(self._record, pool, on_recorded=self._spool.remove)
 
     def _test(self, tracker: Tracker, pool: Pool) -> None:
         """Score the front and the baselines on the items that the search never saw."""
@@ -136,12 +162,11 @@ class Session:
 
     def _score(self, recipes: Iterable[Recipe], phase: Phase, tracker: Tracker, pool: Pool) -> None:
         """Evaluate the recipes that have no result in this phase."""
-        unique = {recipe.digest: recipe for recipe in recipes}
-        state = self._record.state
-        missing = [recipe for id_, recipe in unique.items() if state.result(id_, phase) is None]
-        if missing:
-            tracker.note(f"scoring {len(missing)} models on the {phase} items")
-            run_jobs(self._record, pool, [self._plan.job(recipe, phase) for recipe in missing])
+        dispatcher = self._dispatcher(pool)
+        dispatcher.add(self._plan.job(recipe, phase) for recipe in recipes)
+        if dispatcher.n_open:
+            tracker.note(f"scoring {dispatcher.n_open} models on the {phase} items")
+        run_jobs(dispatcher)
 
     def _require_a_baseline(self) -> None:
         """Stop before the budget is spent on what no model can do."""
@@ -157,7 +182,8 @@ class Session:
             )
 
     def _comparison(self) -> Comparison:
-        return comparison(self._record.state, self._plan.objectives, self._plan.baselines)
+        objectives = objectives_of(self._plan, self._record.state)
+        return comparison(self._record.state, objectives, self._plan.baselines)
 
     def _require_survivors(self) -> None:
         failures = self._record.state.failures

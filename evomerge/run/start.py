@@ -8,7 +8,6 @@ from pathlib import Path
 from evomerge.errors import InfrastructureError, UsageError
 from evomerge.journal.events import Started
 from evomerge.run.build import (
-    default_run_dir,
     load_experiment_tasks,
     make_plan,
     require_unchanged,
@@ -16,6 +15,7 @@ from evomerge.run.build import (
 )
 from evomerge.run.directory import CONFIG_NAME, read_run, writing
 from evomerge.run.interrupt import Interrupted, interruptible
+from evomerge.run.places import default_run_dir
 from evomerge.run.plan import Plan
 from evomerge.run.record import Record
 from evomerge.run.session import Session

@@ -68,10 +68,11 @@ def _check_budget(experiment: Experiment, located: Located) -> Iterator[Problem]
             "a time limit makes results depend on the machine's speed; "
             "set `mode: async`, or limit budget.evaluations alone",
         )
-    if experiment.workers > 0:
+    if experiment.workers == 0 and experiment.address is not None:
         yield located.problem(
-            ("workers",),
-            f"found {experiment.workers}; this version scores in one process: set `workers: 0`",
+            ("address",),
+            f"found {experiment.address}, but `workers: 0` scores in this process; "
+            "set `workers` to a number or to `auto`",
         )
 
 

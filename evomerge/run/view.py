@@ -1,6 +1,6 @@
 """What a run looks like from outside: progress and comparison, views of its state."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from evomerge.journal.state import RunState
 from evomerge.records import (
@@ -14,18 +14,18 @@ from evomerge.records import (
     Progress,
     Recipe,
 )
-from evomerge.run.estimates import ObjectiveTasks, estimates, outcome_of
+from evomerge.run.estimates import Objectives
 from evomerge.search.archive import Archive, front
 
 
 class Spectator:
     """Follows a search outcome by outcome, at a cost that depends on the front alone."""
 
-    def __init__(self, state: RunState, objectives: Sequence[ObjectiveTasks], n_total: int) -> None:
+    def __init__(self, state: RunState, objectives: Objectives, n_total: int) -> None:
         self._state = state
         self._n_total = n_total
         self._archive = Archive()
-        self._best = {objective.name: float("-inf") for objective in objectives}
+        self._best = dict.fromkeys(objectives.names, float("-inf"))
         self._failures: dict[str, int] = {}
         self._n_done = 0
 
@@ -46,62 +46,80 @@ class Spectator:
             best={name: best for name, best in self._best.items() if best > float("-inf")},
             # Every metric so far lies in [0, 1], so that the origin is worse than any model.
             hypervolume=self._archive.hypervolume([0.0] * len(self._best)),
-            n_front=len(self._archive.front),
+            n_front=len(self._archive),
             failures=dict(self._failures),
             time_s=time_s,
         )
 
 
-def history(
-    state: RunState, objectives: Sequence[ObjectiveTasks], spectator: Spectator
-) -> list[Progress]:
+def history(state: RunState, objectives: Objectives, spectator: Spectator) -> list[Progress]:
     """The progress after each outcome that the journal says was told."""
     return [
         spectator.see(_outcome(state, told.number, objectives), told.time_s) for told in state.told
     ]
 
 
-def evaluations(state: RunState, objectives: Sequence[ObjectiveTasks]) -> list[Evaluation]:
+def evaluations(state: RunState, objectives: Objectives) -> list[Evaluation]:
     """Every candidate of the search that was scored, in the order of proposal."""
     outcomes = (_outcome(state, number, objectives) for number in sorted(state.done))
     return [outcome for outcome in outcomes if isinstance(outcome, Evaluation)]
 
 
 def comparison(
-    state: RunState, objectives: Sequence[ObjectiveTasks], baselines: Mapping[str, Recipe]
+    state: RunState, objectives: Objectives, baselines: Mapping[str, Recipe]
 ) -> Comparison:
     """The front of what is scored so far beside the baselines, with test scores where known."""
     evaluated = evaluations(state, objectives)
     best = front(evaluated)
     on_front = {evaluation.candidate.id for evaluation in best}
     members = {
-        evaluation.candidate.id: _member(state, evaluation.candidate.recipe, objectives)
+        evaluation.candidate.id: _evaluated(state, evaluation, objectives)
         for evaluation in evaluated
     }
     return Comparison(
-        objectives=tuple(objective.name for objective in objectives),
+        objectives=objectives.names,
         front=tuple(members[evaluation.candidate.id] for evaluation in best),
         baselines={name: _member(state, recipe, objectives) for name, recipe in baselines.items()},
         dominated=tuple(member for id_, member in members.items() if id_ not in on_front),
     )
 
 
-def _member(state: RunState, recipe: Recipe, objectives: Sequence[ObjectiveTasks]) -> Member:
+def _member(state: RunState, recipe: Recipe, objectives: Objectives) -> Member:
     return Member(
         id=recipe.digest,
         recipe=recipe,
         objectives=_estimates(state, recipe, objectives, "search"),
         test=_estimates(state, recipe, objectives, "test"),
+        means=_means(state, recipe, objectives),
     )
 
 
+def _evaluated(state: RunState, evaluation: Evaluation, objectives: Objectives) -> Member:
+    """The same for a candidate whose objectives are estimated already."""
+    recipe = evaluation.candidate.recipe
+    return Member(
+        id=recipe.digest,
+        recipe=recipe,
+        objectives=dict(evaluation.objectives),
+        test=_estimates(state, recipe, objectives, "test"),
+        means=_means(state, recipe, objectives),
+    )
+
+
+def _means(state: RunState, recipe: Recipe, objectives: Objectives) -> dict[str, Estimate]:
+    """The plain means of the search items where objectives are estimated otherwise."""
+    if not objectives.estimators:
+        return {}
+    return _estimates(state, recipe, Objectives(objectives.tasks), "search")
+
+
 def _estimates(
-    state: RunState, recipe: Recipe, objectives: Sequence[ObjectiveTasks], phase: Phase
+    state: RunState, recipe: Recipe, objectives: Objectives, phase: Phase
 ) -> dict[str, Estimate]:
     result = state.result(recipe.digest, phase)
-    return estimates(result, objectives) if isinstance(result, ItemScores) else {}
+    return objectives.estimates(result) if isinstance(result, ItemScores) else {}
 
 
-def _outcome(state: RunState, number: int, objectives: Sequence[ObjectiveTasks]) -> Outcome:
+def _outcome(state: RunState, number: int, objectives: Objectives) -> Outcome:
     candidate = state.candidates[number]
-    return outcome_of(candidate, state.results[(candidate.id, "search")], objectives)
+    return objectives.outcome(candidate, state.results[(candidate.id, "search")])

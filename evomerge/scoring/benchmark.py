@@ -5,7 +5,7 @@ import copy
 import io
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import datasets
@@ -38,6 +38,9 @@ _TASK_ERRORS = (
     jinja2.TemplateError,
 )
 """What lm-eval and the libraries below it raise at a task that makes no sense."""
+
+_TABLES = {"dataset", "task_docs", "_training_docs", "_fewshot_docs", "sampler", "_instances"}
+"""What a lm-eval task holds of its data; requests and documents are built from it."""
 
 logging.getLogger("lm_eval").setLevel(logging.ERROR)
 
@@ -81,6 +84,12 @@ class Benchmark:
     def copies_of(self, item: int) -> list[Instance]:
         """Fresh copies of an item's requests, each repeated as often as the task wants."""
         return [_fresh(request) for request in self.requests[item] for _ in range(request.repeats)]
+
+    def portable(self) -> "Benchmark":
+        """A copy that scores the same and can travel: no tables of lm-eval's, which map files."""
+        task = copy.copy(self.task)
+        vars(task).update(dict.fromkeys(_TABLES & vars(task).keys()))
+        return replace(self, task=task)
 
     def value(self, item: int, responses: Sequence[object]) -> float:
         """The item's metric, by the task's own filter and rules, given the model's responses.

@@ -5,6 +5,7 @@ all are kept. A candidate enters once, with its first evaluation.
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import compress
 
 import moocore
 import numpy as np
@@ -101,12 +102,17 @@ class Archive:
     """The front so far, at a cost for each evaluation that depends on the front alone."""
 
     def __init__(self) -> None:
-        self._members: list[Evaluation] = []
+        self._members: dict[str, Evaluation] = {}
+        self._points: FloatArray | None = None  # (n_members, n_objectives)
+        self._volumes: dict[tuple[float, ...], float] = {}
+
+    def __len__(self) -> int:
+        return len(self._members)
 
     @property
     def front(self) -> tuple[Evaluation, ...]:
         """The members of the front in the order in which they came."""
-        return tuple(self._members)
+        return tuple(self._members.values())
 
     def add(self, evaluation: Evaluation) -> bool:
         """Take in an evaluation; whether it is on the front now.
@@ -114,11 +120,30 @@ class Archive:
         Raises:
             ShapeError, ScoringError: see `as_points`.
         """
-        self._members = front([*self._members, evaluation])
-        return any(member is evaluation for member in self._members)
+        point = as_points([evaluation.means])  # (1, n_objectives)
+        points = point[:0] if self._points is None else self._points
+        no_worse = (points >= point).all(axis=1)
+        equal = (points == point).all(axis=1)
+        if (no_worse & ~equal).any() or evaluation.candidate.id in self._members:
+            return False
+        stays = equal | (points > point).any(axis=1)
+        if not stays.all():
+            points = points[stays]
+            self._members = dict(compress(self._members.items(), stays))
+        self._points = np.concatenate([points, point])
+        self._members[evaluation.candidate.id] = evaluation
+        if not equal.any():
+            self._volumes.clear()
+        return True
 
     def hypervolume(self, reference: Sequence[float]) -> float:
-        """The hypervolume of the front above the reference point; zero for an empty front."""
-        if not self._members:
+        """The hypervolume of the front above the reference point; zero for an empty front.
+
+        Computed only when the front has changed since it was last asked for.
+        """
+        if self._points is None:
             return 0.0
-        return hypervolume([member.means for member in self._members], reference)
+        key = tuple(reference)
+        if key not in self._volumes:
+            self._volumes[key] = hypervolume(self._points, reference)
+        return self._volumes[key]

@@ -1,10 +1,10 @@
 """What a point of a figure says under the mouse."""
 
-import math
 from collections.abc import Mapping
 from html import escape
 
 from evomerge.records import Estimate, Member, Recipe
+from evomerge.tracking.summary import means_by_expert
 from evomerge.tracking.table import text_of
 
 
@@ -31,11 +31,6 @@ def recipe_lines(recipe: Recipe) -> list[str]:
 
 
 def _parameter_line(recipe: Recipe, name: str) -> str:
-    values = [group.values[name] for group in recipe.groups.values() if name in group.values]
-    rows = [value if isinstance(value, tuple) else (value,) for value in values]
-    means = [math.fsum(column) / len(column) for column in zip(*rows, strict=False)]
-    owners = recipe.experts if len(means) == len(recipe.experts) else ("",) * len(means)
-    pairs = [
-        f"{escape(owner)} {mean:.2f}".strip() for owner, mean in zip(owners, means, strict=True)
-    ]
+    means = means_by_expert(recipe, name)
+    pairs = [f"{escape(owner)} {mean:.2f}".strip() for owner, mean in means]
     return f"mean {escape(name)}: {', '.join(pairs)}"

@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from evomerge.records import Comparison, Progress
+from evomerge.records import Progress
 from evomerge.tracking.pace import Pace, clock_text
 from evomerge.tracking.tracker import Status, Tracker
 
@@ -53,9 +53,6 @@ class LiveView:
     def note(self, message: str) -> None:
         self._console.print(Text(message))
 
-    def conclude(self, comparison: Comparison) -> None:
-        """Nothing: the command prints the final table to standard output."""
-
     def close(self, status: Status) -> None:
         if self._live is not None:
             self._live.stop()
@@ -86,9 +83,6 @@ class PlainLines:
 
     def note(self, message: str) -> None:
         self._line(f"{self._title}: {message}")
-
-    def conclude(self, comparison: Comparison) -> None:
-        """Nothing: the command prints the final table to standard output."""
 
     def close(self, status: Status) -> None:
         if self._last is not None and self._last is not self._printed:

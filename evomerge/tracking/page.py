@@ -1,6 +1,7 @@
 """The front as one HTML page that works offline: figures, heat maps, table."""
 
 import json
+from dataclasses import replace
 from html import escape
 
 import plotly.graph_objects as go
@@ -25,6 +26,9 @@ _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 )
 
+MOST_DOMINATED = 500
+"""Dominated merges that are drawn at most; ten thousand make a page of 16 MB that stalls."""
+
 
 def front_page(comparison: Comparison, title: str) -> str:
     """A complete HTML page of the front beside the baselines.
@@ -33,6 +37,7 @@ def front_page(comparison: Comparison, title: str) -> str:
     is part of the page. A click on a point or on a row shows that member's recipe as a heat map.
     """
     phases = _phases(comparison)
+    drawn = replace(comparison, dominated=_evenly(comparison.dominated, MOST_DOMINATED))
     switch = "".join(
         f'<button data-phase="{phase}">{phase.capitalize()} items</button>' for phase in phases
     )
@@ -54,7 +59,7 @@ def front_page(comparison: Comparison, title: str) -> str:
 <p class="hint">Mean ± one standard error. {BEST} has the best mean on the search items.</p>
 <div class="scroll">{_table(comparison, phases)}</div></section>
 </main>
-<script type="application/json" id="data">{_data(comparison, phases)}</script>
+<script type="application/json" id="data">{_data(drawn, phases)}</script>
 <script>{get_plotlyjs()}</script>
 <script>{SCRIPT}</script>
 </body></html>
@@ -69,7 +74,7 @@ def _lead(comparison: Comparison) -> str:
     counts = (
         f"{_plural(len(comparison.front), 'merge')} on the front of "
         f"{escape(' × '.join(comparison.objectives))}, "
-        f"{_plural(len(comparison.dominated), 'dominated merge')}, "
+        f"{_dominated(len(comparison.dominated))}, "
         f"{_plural(len(comparison.baselines), 'baseline')}; larger is better. "
         f"<b>Search</b> scores{_items(comparison, 'search')} steered the search and flatter it."
     )
@@ -79,6 +84,19 @@ def _lead(comparison: Comparison) -> str:
         f"{counts} <b>Test</b> scores{_items(comparison, 'test')} are from items that the search "
         "never saw. Error bars are one standard error."
     )
+
+
+def _evenly(members: tuple[Member, ...], n_most: int) -> tuple[Member, ...]:
+    """At most so many of the members, evenly spread over their order."""
+    n = min(len(members), n_most)
+    return tuple(members[index * len(members) // n] for index in range(n))
+
+
+def _dominated(n: int) -> str:
+    count = _plural(n, "dominated merge")
+    if n <= MOST_DOMINATED:
+        return count
+    return f"{count} (of which {MOST_DOMINATED} are drawn, evenly from first to last)"
 
 
 def _plural(n: int, noun: str) -> str:

@@ -1,36 +1,28 @@
-"""Pictures that do not move: the front for a README, a recipe for MLflow. Needs no display."""
+"""The front as a picture that does not move. Needs no display."""
 
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from evomerge.records import Comparison, Phase, Recipe
+from evomerge.records import Comparison, Phase
 from evomerge.tracking.geometry import Mark, Scene, baseline_positions, scene, staircase, window
-from evomerge.tracking.heatmap import Panel, panels
 from evomerge.tracking.style import (
     BASELINE,
     BASELINE_INK,
     BASELINES,
-    DIVERGING,
     DOMINATED,
     FRONT,
     FRONT_LINE,
     GRID,
     INK,
     MUTED,
-    SEQUENTIAL,
 )
 from evomerge.tracking.table import has_test
 
-_DPI, _HEAT_DPI = 160, 110
-_SHADES = {
-    True: LinearSegmentedColormap.from_list("diverging", DIVERGING),
-    False: LinearSegmentedColormap.from_list("sequential", SEQUENTIAL),
-}
+_DPI = 160
 _MARKERS = ("D", "s", "^", "P", "p", "h", "v")
 _OFFSETS = {"left": (-6, "right"), "center": (0, "center"), "right": (6, "left")}
 _HEIGHTS = {"bottom": (-5, "top"), "middle": (0, "center"), "top": (5, "bottom")}
@@ -68,22 +60,6 @@ def front_png(comparison: Comparison, path: Path, phase: Phase | None = None) ->
         fontsize=9,
     )
     figure.savefig(path)
-
-
-def heatmap_still(recipe: Recipe) -> Figure:
-    """A recipe as heat maps: layer groups down, experts across, one panel for each parameter."""
-    shown = panels(recipe)
-    widths = [len(panel.columns) for panel in shown] or [1]
-    # Laid out by hand, in inches: matplotlib's own layouts draw everything once more.
-    names = 0.25 + 0.075 * max((len(row) for panel in shown for row in panel.rows), default=0)
-    width, height = names + 0.85 * sum(widths) + 0.1, 0.75 + 0.27 * len(recipe.groups)
-    figure = Figure(figsize=(width, height), dpi=_HEAT_DPI)
-    axes = figure.subplots(1, len(widths), squeeze=False, width_ratios=widths).flatten()
-    top, bottom = 1 - 0.35 / height, 0.35 / height
-    figure.subplots_adjust(names / width, bottom, 1 - 0.1 / width, top, wspace=0.1)
-    for index, (panel, plot) in enumerate(zip(shown, axes, strict=False)):
-        _draw_panel(plot, panel, with_names=index == 0)
-    return figure
 
 
 def _draw(plot: Axes, shown: Scene, *, labelled: bool) -> None:
@@ -161,20 +137,3 @@ def _dots(
 
 def _xy(marks: tuple[Mark, ...]) -> tuple[list[float], list[float]]:
     return [mark.x for mark in marks], [mark.y for mark in marks]
-
-
-def _draw_panel(plot: Axes, panel: Panel, *, with_names: bool) -> None:
-    low = -panel.largest if panel.signed else 0.0
-    values = np.array(panel.values, dtype=float)
-    plot.imshow(values, cmap=_SHADES[panel.signed], vmin=low, vmax=panel.largest, aspect="auto")
-    plot.set_title(panel.parameter, fontsize=10, color=INK)
-    plot.set_xticks(range(len(panel.columns)), panel.columns, fontsize=8)
-    plot.set_yticks(range(len(panel.rows)), panel.rows if with_names else [], fontsize=8)
-    plot.tick_params(length=0, colors=INK)
-    for side in plot.spines.values():
-        side.set_visible(False)
-    dark = np.abs(values) > 0.55 * panel.largest
-    for row, column in np.argwhere(np.isfinite(values)):
-        color = "white" if dark[row, column] else INK
-        text = f"{values[row, column]:.2f}"
-        plot.text(column, row, text, ha="center", va="center", fontsize=7, color=color)

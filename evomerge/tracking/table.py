@@ -129,8 +129,8 @@ def mean_estimate(estimates: Sequence[Estimate]) -> Estimate:
 def to_json(comparison: Comparison) -> dict[str, Any]:
     """`{"front": [member with id], "baselines": {name: member}}` in plain JSON values.
 
-    A member has `objectives` and `test`, each `{name: {"mean", "se", "n"}}`, and its `recipe`; a
-    number that is not finite becomes null.
+    A member has `objectives` and `test`, each `{name: {"mean", "se", "n"}}`, and its `recipe`; and
+    `means` likewise, where objectives are no plain means. A number that is not finite becomes null.
     """
     return {
         "front": [_member_json(member) for _, member in ranked(comparison)],
@@ -163,6 +163,11 @@ def _member_json(member: Member) -> dict[str, Any]:
         "id": member.id,
         "objectives": {name: e.to_json() for name, e in member.objectives.items()},
         "test": {name: e.to_json() for name, e in member.test.items()},
+        **(
+            {"means": {name: e.to_json() for name, e in member.means.items()}}
+            if member.means
+            else {}
+        ),
         "recipe": member.recipe.to_json(),
     }
 

@@ -16,9 +16,9 @@ _ENVIRONMENT = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-    # A server that hangs must not keep an interrupted search from ending.
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "4",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    # Whoever sends tries again by itself: a request that MLflow repeats could be carried out twice.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
 }
 
 
@@ -31,6 +31,7 @@ class RunFacts:
         title: the name that the run shows.
         run_dir: where the database and the artifacts go unless `MLFLOW_TRACKING_URI` is set.
         config: the resolved experiment in plain values.
+        start_s: when it started, seconds since the epoch.
         experiment: the MLflow experiment that holds the run.
     """
 
@@ -38,6 +39,7 @@ class RunFacts:
     title: str
     run_dir: Path
     config: Mapping[str, Any]
+    start_s: float
     experiment: str = EXPERIMENT
 
 
@@ -51,9 +53,9 @@ def tracking_uri(run_dir: Path) -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or local_uri(run_dir)
 
 
-def without_credentials(uri: str) -> str:
-    """The URI as it may be shown: user and password left out."""
-    return re.sub(r"//[^/]*@", "//", uri)
+def without_credentials(text: str) -> str:
+    """A text as it may be shown: user and password left out of every URI in it."""
+    return re.sub(r"//[^/\s]*@", "//", text)
 
 
 def mlflow_environment() -> dict[str, str]:

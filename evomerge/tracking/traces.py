@@ -60,11 +60,7 @@ def dots(comparison: Comparison, phase: Phase) -> list[go.Scatter]:
 
 def coordinates(comparison: Comparison, phase: Phase) -> list[go.Scatter]:
     """One line for each member across the objectives, the front on top."""
-    lines = []
-    for index, member in enumerate(comparison.dominated if phase == "search" else ()):
-        style = {"color": DOMINATED, "width": 1}
-        lines.append(_line(member.id, member, phase, style, group="dominated", legend=index == 0))
-        lines[-1].opacity = 0.25
+    lines = [_web(comparison.dominated)] if phase == "search" and comparison.dominated else []
     for index, (name, member) in enumerate(ranked_baselines(comparison)):
         style = {"color": BASELINES[index % len(BASELINES)], "width": 2, "dash": "dot"}
         lines.append(_line(name, member, phase, style, group=name, legend=True))
@@ -154,6 +150,20 @@ def _line(
         hovertext=hover_text(name, member),
         hoverinfo="text",
         showlegend=legend,
+    )
+
+
+def _web(members: Sequence[Member]) -> go.Scatter:
+    """The lines of all dominated members as one trace: thousands would stall the browser."""
+    estimates = [estimate for member in members for estimate in (*member.objectives.items(), None)]
+    return go.Scatter(
+        x=[pair and pair[0] for pair in estimates],
+        y=[pair and pair[1].mean for pair in estimates],
+        name="dominated",
+        mode="lines",
+        line={"color": DOMINATED, "width": 1},
+        opacity=0.25,
+        hoverinfo="skip",
     )
 
 

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
-from evomerge.records import Comparison, Progress
+from evomerge.records import Progress
 
 Status = Literal["finished", "killed", "failed"]
 
@@ -19,9 +19,6 @@ class Tracker(Protocol):
 
     def note(self, message: str) -> None:
         """Show one line of text, such as a phase that begins."""
-
-    def conclude(self, comparison: Comparison) -> None:
-        """Show the final front beside the baselines; a second call replaces the first."""
 
     def close(self, status: Status) -> None:
         """Release everything, within seconds when the search was killed."""
@@ -43,9 +40,6 @@ class SafeTracker:
 
     def note(self, message: str) -> None:
         self._tell(lambda tracker: tracker.note(message))
-
-    def conclude(self, comparison: Comparison) -> None:
-        self._tell(lambda tracker: tracker.conclude(comparison))
 
     def close(self, status: Status) -> None:
         self._tell(lambda tracker: tracker.close(status), broken_too=True)

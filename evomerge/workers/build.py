@@ -17,25 +17,24 @@ CARRIED_OVER = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_HUB_DISABLE_PROGRES
 def open_pool(
     spec: WorkerSpec,
     *,
+    benchmarks: Mapping[str, Benchmark],
     workers: int | None,
     address: str | None = None,
     resources: WorkerResources | None = None,
     spool: Path | None = None,
-    benchmarks: Mapping[str, Benchmark] | None = None,
 ) -> Pool:
     """A pool of workers made from `spec`; closing it also ends the Ray that was started for it.
 
     Args:
+        benchmarks: every task that a job may name.
         workers: how many; 0 for one in this process, None for as many as there is room for.
         address: of a Ray cluster to join; None for this machine.
         resources: what each worker takes of the cluster.
         spool: folder in which workers on Ray leave their results.
-        benchmarks: the tasks, where they are loaded already, for a worker in this process.
 
     Raises:
         InfrastructureError: Ray does not start or cannot be joined.
         ModelError: the models cannot be opened or merged.
-        ScoringError: a task cannot be loaded.
     """
     if workers == 0 and address is None:
         return InProcessPool(Worker(spec, benchmarks))
@@ -47,6 +46,7 @@ def open_pool(
         address=address,
         resources=resources or WorkerResources(),
         spool=spool,
+        benchmarks=benchmarks,
         environment=worker_environment(spec),
     )
 

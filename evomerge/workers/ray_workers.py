@@ -6,6 +6,7 @@ from pathlib import Path
 
 import ray
 
+from evomerge.scoring.benchmark import Benchmark
 from evomerge.workers.cluster import connect
 from evomerge.workers.ray_pool import RayPool
 from evomerge.workers.resources import WorkerResources
@@ -20,6 +21,7 @@ class WorkerFactory:
     """
 
     spec: WorkerSpec
+    benchmarks: "ray.ObjectRef[Mapping[str, Benchmark]]"
     home: str
 
     def __call__(self) -> Worker:
@@ -27,11 +29,10 @@ class WorkerFactory:
 
         Raises:
             ModelError: the models cannot be opened or merged, or are not those of the driver.
-            ScoringError: a task cannot be loaded.
         """
         if ray.get_runtime_context().get_node_id() != self.home:
             require_models(self.spec)
-        return Worker(self.spec)
+        return Worker(self.spec, ray.get(self.benchmarks))
 
 
 def open_ray_pool(
@@ -41,6 +42,7 @@ def open_ray_pool(
     address: str | None,
     resources: WorkerResources,
     spool: Path | None,
+    benchmarks: Mapping[str, Benchmark],
     environment: Mapping[str, str],
 ) -> RayPool:
     """A pool on a Ray that is started or joined for it, and left when it is closed.
@@ -50,8 +52,10 @@ def open_ray_pool(
     """
     cluster = connect(address, workers=workers, resources=resources)
     try:
+        # Compiled once: no worker needs the task files.
+        tasks = ray.put({name: benchmark.portable() for name, benchmark in benchmarks.items()})
         return RayPool(
-            WorkerFactory(spec, cluster.node),
+            WorkerFactory(spec, tasks, cluster.node),
             workers=workers or None,
             resources=resources,
             timeout_s=spec.timeout_s,

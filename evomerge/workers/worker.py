@@ -14,19 +14,10 @@ from evomerge.checkpoint.reader import open_checkpoint
 from evomerge.errors import ModelError, NonFiniteError
 from evomerge.merge.prepared import PreparedMerge
 from evomerge.records import ItemScores, Job
-from evomerge.scoring.benchmark import Benchmark, load_benchmarks
+from evomerge.scoring.benchmark import Benchmark
 from evomerge.scoring.resident import DTYPES, NonFiniteScore, ResidentModel
 from evomerge.scoring.scorer import Scorer
 from evomerge.workers.deadline import deadline
-
-
-@dataclass(frozen=True)
-class TaskSpec:
-    """An lm-eval task as an experiment wants it; None leaves the choice to the task."""
-
-    name: str
-    metric: str | None = None
-    num_fewshot: int | None = None
 
 
 @dataclass(frozen=True)
@@ -36,8 +27,6 @@ class WorkerSpec:
     Args:
         base: folder of the base model.
         experts: folders of the experts by name.
-        tasks: every task that a job may name.
-        tasks_path: folder of local lm-eval tasks.
         dtype: name of the dtype that forward passes compute in.
         threads: CPU threads of torch.
         batch_size: sequences per forward pass.
@@ -48,8 +37,6 @@ class WorkerSpec:
 
     base: Path
     experts: Mapping[str, Path]
-    tasks: tuple[TaskSpec, ...]
-    tasks_path: Path | None
     dtype: str
     threads: int = 1
     batch_size: int = 64
@@ -60,12 +47,14 @@ class WorkerSpec:
 class Worker:
     """Evaluates one job at a time: an `Evaluator`.
 
+    Args:
+        benchmarks: every task that a job may name.
+
     Raises:
         ModelError: the models cannot be opened or merged.
-        ScoringError: a task cannot be loaded.
     """
 
-    def __init__(self, spec: WorkerSpec, benchmarks: Mapping[str, Benchmark] | None = None) -> None:
+    def __init__(self, spec: WorkerSpec, benchmarks: Mapping[str, Benchmark]) -> None:
         torch.set_num_threads(spec.threads)
         self._spec = spec
         self._model = ResidentModel.from_folder(spec.base, dtype=DTYPES[spec.dtype])
@@ -73,8 +62,7 @@ class Worker:
             open_checkpoint(spec.base),
             {name: open_checkpoint(path) for name, path in spec.experts.items()},
         )
-        tasks = load_tasks(spec.tasks, spec.tasks_path) if benchmarks is None else benchmarks
-        self._scorer = Scorer(self._model, tasks, batch_size=spec.batch_size)
+        self._scorer = Scorer(self._model, benchmarks, batch_size=spec.batch_size)
         self.name = f"{socket.gethostname()}:{os.getpid()}"
 
     def run(self, job: Job) -> ItemScores:
@@ -109,20 +97,3 @@ def require_models(spec: WorkerSpec) -> None:
                 "run started with; copy the driver's files there, or use a folder that all nodes "
                 "share"
             )
-
-
-def load_tasks(tasks: tuple[TaskSpec, ...], tasks_path: Path | None) -> dict[str, Benchmark]:
-    """Every task with its requests built, by name.
-
-    Raises:
-        ScoringError: a task cannot be loaded as wanted.
-    """
-    benchmarks: dict[str, Benchmark] = {}
-    for task in tasks:
-        benchmarks |= load_benchmarks(
-            [task.name],
-            tasks_path=tasks_path,
-            num_fewshot=task.num_fewshot,
-            metrics={task.name: task.metric} if task.metric else None,
-        )
-    return benchmarks

@@ -16,7 +16,8 @@ def random_recipe(method, names, seed):
 
     def draw(parameter):
         span = torch.rand(2, generator=generator) * (parameter.high - parameter.low)
-        return tuple((parameter.low + span).tolist())
+        values = tuple((parameter.low + span).tolist())
+        return values if parameter.per_expert else values[0]
 
     groups = layer_groups(names, granularity=1, split_modules=True)
     return Recipe(

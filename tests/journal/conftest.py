@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from evomerge.journal.events import Asked, Event, Failed, Proposed, Scored, Started, Told
-from evomerge.records import Failure, GroupRecipe, ItemScores, Job, Recipe, TaskScores
+from evomerge.records import Failure, GroupRecipe, ItemScores, Recipe, TaskScores
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -34,7 +34,7 @@ class Story:
         return Asked(number, attempt, self.id(number), (number / 7, 1 / 3), self.recipe(number))
 
     def proposed(self, number: int) -> Proposed:
-        return Proposed(Job(self.id(number), self.recipe(number), {"sums": (4, 2, 7)}))
+        return Proposed(self.id(number))
 
     def scored(self, number: int, worker: str = "w0") -> Scored:
         scores = TaskScores((4, 2, 7), (number / 3, 0.1 + 0.2, 1.0))

@@ -71,3 +71,25 @@ def test_reading_changes_no_byte_of_the_journal(tmp_path: Path, story) -> None:
     with Journal.open(tmp_path / "journal.db", read_only=True) as reader:
         list(reader.replay())
     assert (tmp_path / "journal.db").read_bytes() == before
+
+
+def test_a_reader_goes_on_where_it_left_off(tmp_path: Path, story) -> None:
+    with (
+        Journal.create(tmp_path / "journal.db") as writer,
+        Journal.open(tmp_path / "journal.db", read_only=True) as reader,
+    ):
+        writer.append(*story.chapter(0))
+        n_read = len([*reader.replay()])
+        assert [*reader.replay(after=n_read)] == []
+        recorded = writer.append(*story.chapter(1))
+        assert tuple(reader.replay(after=n_read)) == recorded
+
+
+def test_what_a_reader_goes_on_with_is_checked(tmp_path: Path, story) -> None:
+    with Journal.create(tmp_path / "journal.db") as journal:
+        journal.append(*story.chapter(0), *story.chapter(1))
+        journal._connection.execute("UPDATE events SET time_s = 0 WHERE sequence = 6")
+        replay = journal.replay(after=4)
+        next(replay)
+        with pytest.raises(JournalError, match=r"event 6 .* is damaged"):
+            next(replay)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from evomerge.errors import JournalError
-from evomerge.journal.events import Duplicate, Finished, Stopped
+from evomerge.journal.events import Calibrated, Duplicate, Finished, Lost, Stopped
 from evomerge.journal.state import fold
 from evomerge.records import Failure
 
@@ -13,7 +13,7 @@ from evomerge.records import Failure
 def test_no_events_are_a_run_that_has_not_started() -> None:
     state = fold([])
     assert state.started is None
-    assert (state.n_asked, state.n_done, state.pending, state.open) == (0, 0, [], [])
+    assert (state.n_asked, state.n_done, state.open) == (0, 0, [])
 
 
 def test_a_finished_chapter_leaves_nothing_open(story) -> None:
@@ -22,16 +22,16 @@ def test_a_finished_chapter_leaves_nothing_open(story) -> None:
     assert [candidate.id for candidate in state.candidates.values()] == [story.id(0), story.id(1)]
     assert state.told_numbers == [0, 1]
     assert (state.n_asked, state.n_done, state.n_failed) == (2, 2, 0)
-    assert (state.pending, state.open) == ([], [])
+    assert state.open == []
 
 
-def test_a_candidate_is_open_until_it_has_a_result_and_pending_once_proposed(story) -> None:
+def test_a_candidate_is_open_until_it_has_a_result(story) -> None:
     state = fold([story.asked(0)])
-    assert ([c.number for c in state.open], state.pending) == ([0], [])
+    assert [c.number for c in state.open] == [0]
     state.add(story.proposed(0))
-    assert ([c.number for c in state.open], state.pending) == ([0], [story.proposed(0).job])
+    assert [c.number for c in state.open] == [0]
     state.add(story.scored(0))
-    assert (state.open, state.pending) == ([], [])
+    assert state.open == []
     assert state.result(story.id(0)) == story.scored(0).scores
 
 
@@ -87,7 +87,19 @@ def test_the_last_attempt_at_a_number_is_the_one_that_counts(story) -> None:
 def test_hand_outs_are_counted(story) -> None:
     state = fold([story.asked(0), story.proposed(0), story.proposed(0)])
     assert state.n_attempts == {(story.id(0), "search"): 2}
-    assert len(state.pending) == 1
+
+
+def test_a_lost_worker_is_counted_and_leaves_the_candidate_open(story) -> None:
+    failure = story.failed(0, "worker_died").failure
+    state = fold([story.asked(0), story.proposed(0), Lost(failure), Lost(failure)])
+    assert state.n_lost == {(story.id(0), "search"): 2}
+    assert ([c.number for c in state.open], state.n_failed) == ([0], 0)
+
+
+def test_the_banks_of_a_run_are_known_once_they_are_calibrated(story) -> None:
+    banks = Calibrated({"sums": {"digest": "ab"}, "words": None}, {"words": "too few models"})
+    assert fold([story.started]).calibrated is None
+    assert fold([story.started, banks, story.asked(0)]).calibrated == banks
 
 
 def test_a_run_is_stopped_until_something_happens_again(story) -> None:

@@ -1,6 +1,6 @@
 """Small models in memory for the tests of merging."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -9,7 +9,8 @@ from torch import Tensor
 
 from evomerge.merge.groups import layer_groups
 from evomerge.merge.methods import METHODS
-from evomerge.records import GroupRecipe, Recipe, TensorInfo
+from evomerge.records import GroupRecipe, Recipe
+from tests.merge.single import MemorySource
 
 torch.set_num_threads(1)
 settings.register_profile("merge", deadline=None)  # no timing assertions: machines are shared
@@ -26,24 +27,6 @@ SHAPES = {
     "model.norm.weight": (8,),
     "lm_head.weight": (11, 8),
 }
-
-
-class MemorySource:
-    """A model held in memory, which counts how often each tensor is read."""
-
-    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        self.tensors = dict(tensors)
-        self.n_reads = dict.fromkeys(tensors, 0)
-
-    def infos(self) -> dict[str, TensorInfo]:
-        return {
-            name: TensorInfo(name, tuple(tensor.shape), tensor.dtype)
-            for name, tensor in self.tensors.items()
-        }
-
-    def read(self, name: str) -> Tensor:
-        self.n_reads[name] += 1
-        return self.tensors[name]
 
 
 @pytest.fixture(scope="session")

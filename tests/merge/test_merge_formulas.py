@@ -7,63 +7,31 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 
-from evomerge.merge.prepared import PreparedMerge
-from evomerge.merge.stages import shares
-from evomerge.records import GroupRecipe, Recipe
-
-NAMES = ("a", "b", "c", "d", "e")
-
-
-def merge_arrays(source, method, base, experts, *, seed=0, **values):
-    """Merge single tensors, given as arrays."""
-    models = {
-        name: source({"w": torch.as_tensor(x)}) for name, x in zip(NAMES, experts, strict=False)
-    }
-    recipe = Recipe(tuple(models), {"other": GroupRecipe(method, values)}, seed=seed)
-    merge = PreparedMerge(source({"w": torch.as_tensor(base)}), models)
-    return dict(merge.merged(recipe))["w"]
-
-
-@st.composite
-def families(draw):
-    """A base, experts and a coefficient for each; shapes of up to three dimensions."""
-    n_experts = draw(st.integers(1, 5))
-    shape = draw(hnp.array_shapes(min_dims=0, max_dims=3, max_side=6))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    dtype = draw(st.sampled_from([torch.bfloat16, torch.float16, torch.float32]))
-    draws = torch.as_tensor(rng.normal(size=(n_experts + 1, *shape))).to(dtype)
-    coefficients = tuple(draw(st.floats(0.0, 1.5)) for _ in range(n_experts))
-    return draws[0], list(draws[1:]), coefficients
-
-
-def assert_close(merged, expected):
-    eps = torch.finfo(merged.dtype).eps
-    assert merged.shape == expected.shape
-    assert torch.allclose(merged.double(), expected, rtol=eps, atol=8 * 2.0**-23)
+from evomerge.merge.stages.weigh import normalised
+from tests.merge.single import assert_close, families, merge_arrays
 
 
 @given(families())
-def test_task_arithmetic_adds_scaled_task_vectors(source, family):
+def test_task_arithmetic_adds_scaled_task_vectors(family):
     base, experts, coefficients = family
     pairs = zip(experts, coefficients, strict=True)
     expected = base.double() + sum(c * (x.double() - base.double()) for x, c in pairs)
-    merged = merge_arrays(source, "task_arithmetic", base, experts, coefficient=coefficients)
+    merged = merge_arrays("task_arithmetic", base, experts, coefficient=coefficients)
     assert_close(merged, expected)
 
 
 @given(families())
-def test_linear_is_the_weighted_average(source, family):
+def test_linear_is_the_weighted_average(family):
     base, experts, coefficients = family
     pairs = zip(experts, coefficients, strict=True)
     total = sum(coefficients)
     expected = sum(c / total * x.double() for x, c in pairs) if total else base.double()
-    assert_close(merge_arrays(source, "linear", base, experts, coefficient=coefficients), expected)
+    assert_close(merge_arrays("linear", base, experts, coefficient=coefficients), expected)
 
 
-def test_linear_at_its_default_is_the_uniform_average(source):
-    merged = merge_arrays(source, "linear", np.zeros(2), np.eye(2) * 4, coefficient=1.0)
+def test_linear_at_its_default_is_the_uniform_average():
+    merged = merge_arrays("linear", np.zeros(2), np.eye(2) * 4, coefficient=1.0)
     assert merged.tolist() == [2.0, 2.0]
 
 
@@ -84,54 +52,50 @@ def plain_ties(base, experts, scale, density):
 
 
 @given(families(), st.floats(0.0, 1.0), st.floats(0.1, 1.5))
-def test_ties_with_equal_coefficients_is_the_paper_s(source, family, density, scale):
+def test_ties_with_equal_coefficients_is_the_paper_s(family, density, scale):
     base, experts, _ = family
-    merged = merge_arrays(source, "ties", base, experts, coefficient=scale, density=density)
+    merged = merge_arrays("ties", base, experts, coefficient=scale, density=density)
     assert_close(merged, plain_ties(base, experts, scale, density))
 
 
-def test_ties_at_full_density_with_agreeing_signs_is_the_mean(source):
+def test_ties_at_full_density_with_agreeing_signs_is_the_mean():
     experts = [[1.0, -2.0, 3.0], [3.0, -4.0, 3.0]]
-    merged = merge_arrays(source, "ties", np.zeros(3), experts, coefficient=1.0, density=1.0)
+    merged = merge_arrays("ties", np.zeros(3), experts, coefficient=1.0, density=1.0)
     assert merged.tolist() == [2.0, -3.0, 3.0]
 
 
-def test_ties_keeps_every_entry_that_equals_the_threshold(source):
+def test_ties_keeps_every_entry_that_equals_the_threshold():
     merged = merge_arrays(
-        source, "ties", np.zeros(4), [[2.0, -1.0, 1.0, 0.5]], coefficient=1.0, density=0.5
+        "ties", np.zeros(4), [[2.0, -1.0, 1.0, 0.5]], coefficient=1.0, density=0.5
     )
     assert merged.tolist() == [2.0, -1.0, 1.0, 0.0]
 
 
-def test_ties_that_may_keep_less_than_half_an_entry_keeps_none(source):
-    merged = merge_arrays(source, "ties", np.ones(4), [np.ones(4) * 2], coefficient=1, density=0.1)
+def test_ties_that_may_keep_less_than_half_an_entry_keeps_none():
+    merged = merge_arrays("ties", np.ones(4), [np.ones(4) * 2], coefficient=1, density=0.1)
     assert merged.tolist() == [1.0] * 4
 
 
-def test_changes_that_cancel_exactly_leave_the_base(source):
-    merged = merge_arrays(source, "ties", [1.0], [[1.5], [0.5]], coefficient=1.0, density=1.0)
+def test_changes_that_cancel_exactly_leave_the_base():
+    merged = merge_arrays("ties", [1.0], [[1.5], [0.5]], coefficient=1.0, density=1.0)
     assert merged.tolist() == [1.0]
 
 
 @pytest.mark.parametrize("method", ["ties", "dare_ties"])
-def test_an_expert_fades_out_with_its_coefficient(source, method):
+def test_an_expert_fades_out_with_its_coefficient(method):
     base, *experts = np.random.default_rng(0).normal(size=(3, 50)).astype(np.float32)
     without, nearly = (
-        merge_arrays(
-            source, method, base, experts, coefficient=(1.0, coefficient), density=(0.5, 0.7)
-        )
+        merge_arrays(method, base, experts, coefficient=(1.0, coefficient), density=(0.5, 0.7))
         for coefficient in (0.0, 1e-6)
     )
     assert torch.allclose(without, nearly, atol=1e-4)
 
 
-def test_dare_is_unbiased(source):
+def test_dare_is_unbiased():
     base, expert = torch.zeros(500), torch.rand(500, generator=torch.Generator().manual_seed(0))
     draws = torch.stack(
         [
-            merge_arrays(
-                source, "dare_ties", base, [expert], coefficient=1.0, density=0.3, seed=seed
-            )
+            merge_arrays("dare_ties", base, [expert], coefficient=1.0, density=0.3, seed=seed)
             for seed in range(400)
         ]
     )
@@ -140,10 +104,10 @@ def test_dare_is_unbiased(source):
     assert 0.85 < error.std() < 1.15
 
 
-def test_dare_masks_are_nested_and_the_kept_are_divided_by_the_density(source):
+def test_dare_masks_are_nested_and_the_kept_are_divided_by_the_density():
     base, expert = np.zeros(4000, dtype=np.float32), np.ones(4000, dtype=np.float32)
     kept = [
-        merge_arrays(source, "dare_ties", base, [expert], coefficient=1.0, density=density)
+        merge_arrays("dare_ties", base, [expert], coefficient=1.0, density=density)
         for density in (0.0, 0.1, 0.4, 0.8, 1.0)
     ]
     for fewer, more in pairwise(kept):
@@ -154,29 +118,29 @@ def test_dare_masks_are_nested_and_the_kept_are_divided_by_the_density(source):
     assert torch.equal(kept[-1], torch.ones(4000))
 
 
-def test_a_single_number_holds_for_every_expert(source):
-    one = merge_arrays(source, "task_arithmetic", [0.0], [[1.0], [2.0]], coefficient=0.5)
-    each = merge_arrays(source, "task_arithmetic", [0.0], [[1.0], [2.0]], coefficient=(0.5, 0.5))
+def test_a_single_number_holds_for_every_expert():
+    one = merge_arrays("task_arithmetic", [0.0], [[1.0], [2.0]], coefficient=0.5)
+    each = merge_arrays("task_arithmetic", [0.0], [[1.0], [2.0]], coefficient=(0.5, 0.5))
     assert one.tolist() == each.tolist() == [1.5]
 
 
-def test_a_merge_is_rounded_once(source):
+def test_a_merge_is_rounded_once():
     # In bfloat16 1 + 2⁻⁸ rounds to 1, so adding the two changes one by one would lose both.
     base = torch.ones(1, dtype=torch.bfloat16)
     change = torch.tensor([1 + 2.0**-7], dtype=torch.bfloat16)
-    merged = merge_arrays(source, "task_arithmetic", base, [change, change], coefficient=0.5)
+    merged = merge_arrays("task_arithmetic", base, [change, change], coefficient=0.5)
     assert merged.tolist() == [1 + 2.0**-7]
 
 
-def test_experts_may_have_another_dtype_than_the_base(source):
+def test_experts_may_have_another_dtype_than_the_base():
     base = torch.zeros(1, dtype=torch.float32)
     expert = torch.tensor([1 / 3]).bfloat16()
-    merged = merge_arrays(source, "task_arithmetic", base, [expert], coefficient=1.0)
+    merged = merge_arrays("task_arithmetic", base, [expert], coefficient=1.0)
     assert merged.dtype == torch.float32
     assert torch.equal(merged, expert.float())
 
 
 @given(st.permutations([0.1, 0.123457, 0.7, 0.3, 0.9]))
 def test_shares_do_not_depend_on_the_order_of_the_experts(coefficients: list[float]) -> None:
-    expected = dict(zip(sorted(coefficients), shares(sorted(coefficients)), strict=True))
-    assert dict(zip(coefficients, shares(coefficients), strict=True)) == expected
+    expected = dict(zip(sorted(coefficients), normalised(sorted(coefficients)), strict=True))
+    assert dict(zip(coefficients, normalised(coefficients), strict=True)) == expected

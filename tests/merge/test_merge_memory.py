@@ -11,6 +11,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from evomerge.merge.methods import METHODS
+
 MIB = 1 << 20
 
 # Merges three experts on disk into a live model; says when it begins and when it is done.
@@ -34,7 +36,9 @@ merge = PreparedMerge(base, experts)
 print("begin", flush=True)
 sys.stdin.readline()
 for method in methods:
-    values = {p.name: (0.3, 0.5, 0.7) for p in METHODS[method].parameters}
+    values = {
+        p.name: (0.3, 0.5, 0.7) if p.per_expert else 0.5 for p in METHODS[method].parameters
+    }
     group = GroupRecipe(method, values)
     merge.materialise(Recipe(tuple(experts), dict.fromkeys(groups, group)), live)
 print("done", flush=True)
@@ -82,6 +86,11 @@ def scratch_bytes(folder: Path, methods: list[str]) -> int:
     ("shapes", "methods"),
     [
         ([(2048, 2048), *[(512, 512)] * 12, (512,)], ["ties", "dare_ties"]),
+        pytest.param(
+            [(4096, 2048), *[(512, 512)] * 12, (512,)],
+            sorted(name for name, method in METHODS.items() if not method.n_experts),
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             [(8192, 8192), (128, 262_144), *[(1024, 1024)] * 50, (8192,)],  # 300 MB
             ["ties"],

@@ -96,6 +96,13 @@ def test_an_unknown_expert_is_refused_with_the_nearest_name(merge, recipe):
     assert message.endswith("did you mean 'math'?")
 
 
+def test_a_method_for_two_experts_refuses_one(merge, recipe):
+    message = refusal(merge, recipe("slerp", ("math",)))
+    assert message.endswith(
+        "slerp was given 1 experts (math), expected exactly 2; choose among them, or another method"
+    )
+
+
 def one_group(recipe, method, **values):
     whole = recipe("linear", ("math", "german"))
     groups = dict(whole.groups) | {"head": GroupRecipe(method, values)}
@@ -111,6 +118,16 @@ def one_group(recipe, method, **values):
         ("linear", {"coefficient": (1.0,)}, "linear.coefficient has 1 values, expected 2"),
         ("linear", {"coefficient": float("nan")}, "coefficient is nan, expected a finite number"),
         ("ties", {"coefficient": 1.0, "density": 1.2}, "ties.density is 1.2, expected a fraction"),
+        (
+            "nearswap",
+            {"coefficient": 1.0, "t": -1.0},
+            "nearswap.t is -1.0, expected a number from 0 to inf",
+        ),
+        (
+            "varm",
+            {"coefficient": 1.0, "power": (1.0, 2.0)},
+            r"varm.power has values that differ, \(1.0, 2.0\), expected a single number",
+        ),
     ],
 )
 def test_unusable_values_are_refused_at_once(merge, recipe, method, values, message):

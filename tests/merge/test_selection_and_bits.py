@@ -2,22 +2,32 @@
 
 import numpy as np
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evomerge.merge.random_bits import N_VALUES, random_bits, stream_key
-from evomerge.merge.selection import kth_largest_magnitude
+from evomerge.merge.selection import kth_largest, kth_largest_magnitude
 
 FLOATS = st.floats(width=32, allow_nan=False)
 
 
 @given(st.lists(FLOATS, min_size=1, max_size=60), st.data())
+@settings(max_examples=50)
 def test_radix_selection_finds_the_kth_largest_magnitude(values, data):
     k = data.draw(st.integers(1, len(values)))
     size = data.draw(st.integers(1, len(values)))
     tensor = torch.tensor(values, dtype=torch.float32)
     found = kth_largest_magnitude(lambda: tensor.split(size), k)
     assert found == tensor.abs().sort(descending=True).values[k - 1].item()
+
+
+@given(st.lists(FLOATS, min_size=1, max_size=60), st.data())
+@settings(max_examples=30)
+def test_radix_selection_knows_signs(values, data):
+    ranks = data.draw(st.lists(st.integers(1, len(values)), min_size=1, max_size=3))
+    tensor = torch.tensor(values, dtype=torch.float32)
+    descending = tensor.sort(descending=True).values.tolist()
+    assert kth_largest(lambda: tensor.split(7), ranks) == tuple(descending[k - 1] for k in ranks)
 
 
 def test_radix_selection_counts_ties():

@@ -34,14 +34,14 @@ def config(tmp_path_factory: pytest.TempPathFactory, tiny_zoo: TinyZoo) -> Path:
 
 
 def test_the_export_is_bit_equal_to_what_the_worker_scored(config: Path, tmp_path: Path) -> None:
-    from evomerge.run.build import worker_spec
+    from evomerge.run.build import load_experiment_tasks, worker_spec
 
     run_dir = config.parent / "run"
     chosen = front_json(run_dir)["front"][0]["id"]
     export_candidate(run_dir, chosen, tmp_path / "model")
     state, plan = read_run(run_dir)
     recipe = next(c.recipe for c in state.candidates.values() if c.id == chosen)
-    worker = Worker(worker_spec(plan))
+    worker = Worker(worker_spec(plan), load_experiment_tasks(plan.experiment))
     worker.run(plan.job(recipe, "search"))
 
     exported = load_file(tmp_path / "model" / "model.safetensors")

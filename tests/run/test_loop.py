@@ -12,14 +12,17 @@ from evomerge.journal.events import Asked, Scored, Told
 from evomerge.journal.journal import Journal
 from evomerge.merge.methods import METHODS
 from evomerge.records import Failure, ItemScores, Job, Outcome, Result, TaskScores
-from evomerge.run.estimates import ObjectiveTasks
+from evomerge.run.dispatch import Dispatcher
+from evomerge.run.estimates import Objectives, ObjectiveTasks
 from evomerge.run.loop import Search, run_jobs, run_search
 from evomerge.run.record import Record
 from evomerge.search.ordered import Mode, Window
 from evomerge.search.space import SearchSpace
 from evomerge.search.table import CONTROLLERS
 
-OBJECTIVES = (ObjectiveTasks("left", "left", None), ObjectiveTasks("right", "right", None))
+OBJECTIVES = Objectives(
+    (ObjectiveTasks("left", "left", None), ObjectiveTasks("right", "right", None))
+)
 ITEMS = {"left": tuple(range(20)), "right": tuple(range(20))}
 SPACE = SearchSpace(METHODS["task_arithmetic"], ("a", "b"), ("layers.0-0", "layers.1-1"), seed=0)
 
@@ -78,11 +81,11 @@ def search_in(record: Record, *, window: int, mode: Mode = "deterministic") -> S
     state = record.state
     search = Search(
         record=record,
-        controller=CONTROLLERS["nsga2"].build(SPACE.n_dims, 6, 0),
+        build_controller=lambda: CONTROLLERS["nsga2"].build(SPACE.n_dims, 6, 0),
         space=SPACE,
         window=Window(window, 40, mode, asked=state.n_asked, told=state.told_numbers),
         objectives=OBJECTIVES,
-        items=dict(ITEMS),
+        items=lambda number: ITEMS,
         seed=0,
         on_told=told.append,
     )
@@ -105,7 +108,8 @@ def story(path: Path) -> tuple[list[object], dict[str, object]]:
 
 def run(path: Path, pool: ShufflingPool, *, window: int, mode: Mode = "deterministic") -> None:
     with Journal.open(path) if path.exists() else Journal.create(path) as journal:
-        run_search(search_in(Record(journal), window=window, mode=mode), pool)
+        record = Record(journal)
+        run_search(search_in(record, window=window, mode=mode), Dispatcher(record, pool))
 
 
 @pytest.mark.parametrize("window", [1, 8])
@@ -171,10 +175,11 @@ def test_no_merge_is_scored_twice_even_if_the_controller_repeats_itself(
             pass
 
     with Journal.create(tmp_path / "journal.db") as journal:
-        search = search_in(Record(journal), window=4)
+        record = Record(journal)
+        search = search_in(record, window=4)
         search.controller = Stubborn()
         pool = ShufflingPool(1, seed=0)
-        run_search(search, pool)
+        run_search(search, Dispatcher(record, pool))
     assert "search space of 4 genes is exhausted after 16 candidates" in caplog.text
     assert len(search.record.state.told) == len(pool.n_scored) == 16
     assert set(pool.n_scored.values()) == {1}
@@ -185,7 +190,8 @@ def test_jobs_that_have_a_result_are_not_run_again(tmp_path: Path) -> None:
     recipes = [SPACE.candidate(0, np.full(SPACE.n_dims, gene)).recipe for gene in (0.1, 0.2, 0.2)]
     jobs = [Job(recipe.digest, recipe, ITEMS) for recipe in recipes]
     with Journal.create(tmp_path / "journal.db") as journal:
-        run_jobs(Record(journal), pool, jobs[:1])
-        run_jobs(Record(journal), pool, jobs)
+        record = Record(journal)
+        run_jobs(Dispatcher(record, pool, jobs[:1]))
+        run_jobs(Dispatcher(record, pool, jobs))
     assert set(pool.n_scored.values()) == {1}
     assert len(pool.n_scored) == 2

@@ -108,9 +108,13 @@ BROKEN: dict[str, tuple[Break, str]] = {
         replace("{red: ", "{uniform: "),
         r"yaml:2:11: experts\.uniform: `uniform` is the name of a baseline",
     ),
-    "workers that do not exist yet": (
-        replace("seed: 0", "workers: 3"),
-        r"yaml:12:1: workers: found 3; this version scores in one process",
+    "a cluster for no worker": (
+        replace("seed: 0", "address: 10.0.0.1:6379"),
+        r"yaml:12:1: address: found 10.0.0.1:6379, but `workers: 0` scores in this process",
+    ),
+    "workers that are no number": (
+        replace("seed: 0", "workers: many"),
+        r"yaml:12:\d+: workers",
     ),
 }
 

@@ -6,10 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cloudpickle
 import pytest
 
 from evomerge.errors import ScoringError
-from evomerge.scoring.benchmark import load_benchmarks
+from evomerge.scoring.benchmark import Benchmark, load_benchmarks
 from evomerge.scoring.check import check_benchmarks
 from evomerge.scoring.task_files import read_task
 from tests.tiny import TinyZoo
@@ -45,6 +46,28 @@ def test_scoring_copies_leaves_the_requests_untouched(tiny_zoo: TinyZoo) -> None
     assert [benchmark.value(3, [target]) for _ in range(2)] == [1.0, 1.0]
     assert benchmark.value(3, [target + "?"]) == 0.0
     assert benchmark.requests[3][0].resps == []
+
+
+@pytest.mark.parametrize("name", ["words_test", "choice_test"])
+def test_a_benchmark_can_travel_to_a_machine_that_has_none_of_its_files(
+    tiny_zoo: TinyZoo, name: str
+) -> None:
+    benchmark = load_benchmarks([name], tasks_path=tiny_zoo.tasks_path, num_fewshot=2)[name]
+    text = cloudpickle.dumps(benchmark.portable())
+    assert b".arrow" not in text
+    there = cloudpickle.loads(text)
+    arguments = [[request.args for request in requests] for requests in there.requests]
+    assert arguments == [[request.args for request in item] for item in benchmark.requests]
+    for responses in _some_responses(benchmark):
+        assert there.value(5, responses) == benchmark.value(5, responses)
+    assert benchmark.task.dataset is not None
+
+
+def _some_responses(benchmark: Benchmark) -> list[list[object]]:
+    if benchmark.output_type == "generate_until":
+        return [[benchmark.documents[5]["target"]], ["something else"]]
+    n = len(benchmark.requests[5])
+    return [[(-float(k != best), False) for k in range(n)] for best in range(n)]
 
 
 def test_a_metric_can_be_chosen_with_its_filter(tiny_zoo: TinyZoo) -> None:

@@ -85,7 +85,11 @@ def test_an_archive_fed_one_by_one_holds_the_front_of_all(
     archive = Archive()
     reference = (0.0,) * len(points[0])
     assert archive.hypervolume(reference) == 0.0
-    for evaluation in evaluations:
+    for number, evaluation in enumerate(evaluations, start=1):
         assert archive.add(evaluation) == (evaluation in archive.front)
+        volume = hypervolume(points[:number], reference)
+        assert archive.hypervolume(reference) == pytest.approx(volume)
     assert list(archive.front) == front(evaluations)
+    assert len(archive) == len(archive.front)
+    assert not archive.add(archive.front[0])
     assert archive.hypervolume(reference) == pytest.approx(hypervolume(points, reference))

@@ -3,18 +3,20 @@
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from evomerge.records import GroupRecipe, Phase, Recipe
+from evomerge.tracking.drawing import heatmap_svg
 from evomerge.tracking.figures import coordinates_figure, front_figure
 from evomerge.tracking.geometry import padded_range, staircase
 from evomerge.tracking.heatmap import heatmap, panels
 from evomerge.tracking.hover import hover_text
 from evomerge.tracking.placement import Box, label_box, place_labels
-from evomerge.tracking.still import front_png, heatmap_still
+from evomerge.tracking.still import front_png
 from tests.tracking.comparisons import comparison, recipe
 
 POINTS = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=12)
@@ -54,7 +56,11 @@ def test_a_front_without_members_can_be_drawn(tmp_path: Path) -> None:
 def test_coordinates_have_one_line_for_each_member() -> None:
     made = comparison(3)
     assert len(coordinates_figure(made, "test").data) == 6
-    assert len(coordinates_figure(made, "search").data) == 8
+    dominated, *others = coordinates_figure(made, "search").data
+    assert len(others) == 6
+    means = [estimate.mean for member in made.dominated for estimate in member.objectives.values()]
+    assert [y for y in dominated.y if y is not None] == means
+    assert list(dominated.y).count(None) == len(made.dominated)  # a gap after each line
 
 
 def test_hovering_tells_scores_and_recipe_and_escapes_names() -> None:
@@ -94,7 +100,17 @@ def test_a_parameter_that_a_group_lacks_is_left_blank() -> None:
     assert coefficient.signed
     assert not density.signed
     assert heatmap(mixed).data[1].z[0][0] is None
-    assert len(heatmap_still(mixed).axes) == 2
+    cells = ElementTree.fromstring(heatmap_svg(mixed)).iter("{http://www.w3.org/2000/svg}rect")  # noqa: S314
+    assert len([*cells]) == 1 + 4 + 1  # the ground, the coefficients, one density
+
+
+@pytest.mark.parametrize(
+    ("value", "color"), [(0.0, "#ffffff"), (0.25, "#c7d2fe"), (0.125, "#e3e8fe"), (1.0, "#1e1b4b")]
+)
+def test_a_cell_is_shaded_by_its_share_of_the_largest_value(value: float, color: str) -> None:
+    values = {"coefficient": (value, 1.0)}
+    picture = heatmap_svg(Recipe(("a", "b"), {"head": GroupRecipe("linear", values)}))
+    assert picture.split('rx="2" fill="')[1].startswith(color)
 
 
 @given(POINTS)

@@ -1,9 +1,6 @@
 """The MLflow UI of a run: on loopback only, with parent, children and the interactive front."""
 
-import os
-import socket
-import subprocess
-import time
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -12,14 +9,11 @@ from pathlib import Path
 import pytest
 
 from evomerge.errors import UsageError
-from evomerge.records import Progress
-from evomerge.tracking.mlflow_run import MlflowTracker
-from evomerge.tracking.target import RunFacts
-from evomerge.tracking.ui import mlflow_ui_command, mlflow_ui_environment
-from tests.tracking.browser import dump_dom
-from tests.tracking.comparisons import comparison
-
-MADE = comparison(2)
+from evomerge.run.projecting import sync_run
+from evomerge.tracking.ui import mlflow_ui_command
+from tests.synthetic import write_run
+from tests.tracking.browser import WITHOUT_ASSISTANT, Page, browser
+from tests.tracking.ui import Ui, serving
 
 
 def test_a_run_without_a_database_is_refused(tmp_path: Path) -> None:
@@ -35,56 +29,62 @@ def test_the_ui_is_bound_to_this_machine(tmp_path: Path) -> None:
     assert f"sqlite:///{tmp_path}/mlflow.db" in command
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of the UI of a finished run."""
-    run_dir = tmp_path_factory.mktemp("run")
-    tracker = MlflowTracker(RunFacts("run-1", "quickstart", run_dir, {"seed": 0}))
-    tracker.show(Progress(1, 0, 2, {"math_de": 0.5}, 0.5, 1, {}, time.time()))
-    tracker.conclude(MADE)
-    tracker.close("finished")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    environment = {**os.environ, **mlflow_ui_environment()}
-    server = subprocess.Popen(mlflow_ui_command(run_dir, port), env=environment)
-    try:
-        yield wait_for(f"http://127.0.0.1:{port}")
-    finally:
-        server.terminate()
-        server.wait(timeout=60)
+@pytest.fixture(scope="module", params=[40, 2000], ids=["few candidates", "2000 candidates"])
+def ui(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ui]:
+    """The UI of a finished run."""
+    run_dir = tmp_path_factory.mktemp("runs") / "search"
+    write_run(run_dir, request.param)
+    sync_run(run_dir)
+    with serving(run_dir) as made:
+        yield made
 
 
-def wait_for(address: str, *, patience_s: float = 240.0) -> str:
-    """The address, once it answers."""
-    deadline = time.monotonic() + patience_s
-    while True:
-        try:
-            with urllib.request.urlopen(f"{address}/health", timeout=5) as answer:  # noqa: S310
-                assert answer.status == 200
-                return address
-        except OSError:
-            assert time.monotonic() < deadline, "the UI did not start"
-            time.sleep(0.5)
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[Page]:
+    with browser(tmp_path / "profile") as opened:
+        opened.before_each_load(WITHOUT_ASSISTANT)
+        yield opened
 
 
 @pytest.mark.slow
-def test_the_ui_shows_the_parent_its_children_and_the_front(served: str, tmp_path: Path) -> None:
-    from mlflow import MlflowClient
-
-    client = MlflowClient(served)
-    experiment = client.get_experiment_by_name("evomerge")
-    rule = "tags.`evomerge.role` = 'search'"
-    (parent,) = client.search_runs([experiment.experiment_id], rule)
-    page = f"{served}/#/experiments/{experiment.experiment_id}/runs/{parent.info.run_id}"
-    overview, _ = dump_dom(page, tmp_path / "one", budget_ms=40_000)
-    assert "quickstart" in overview
-    assert all(member.id in overview for member in MADE.front)
-    artifacts, _ = dump_dom(f"{page}/artifacts/front.html", tmp_path / "two", budget_ms=40_000)
-    assert "mlflow-html-iframe" in artifacts
+def test_the_parent_shows_what_was_found_and_its_children(ui: Ui, page: Page) -> None:
+    page.go(ui.run_page())
+    page.wait_for("document.body.innerText.includes('Child runs')")
+    first = ui.children[0].info.run_name
+    assert re.match("front 0*1 ", first)
+    page.wait_for(f"document.body.innerText.includes('{first}')")
+    assert "Finished" in page.text()
+    assert "★" in page.text()
 
 
 @pytest.mark.slow
-def test_the_ui_refuses_strangers(served: str) -> None:
-    request = urllib.request.Request(f"{served}/", headers={"Host": "evil.example"})  # noqa: S310
+def test_the_parent_has_curves(ui: Ui, page: Page) -> None:
+    page.go(ui.run_page("/model-metrics"))
+    page.wait_for("document.querySelectorAll('.scatterlayer .trace path.js-line').length >= 4")
+    for name in ("best_math_search", "front_size", "hypervolume"):
+        assert name in page.text()
+
+
+@pytest.mark.slow
+def test_the_front_can_be_compared_in_parallel_coordinates(ui: Ui, page: Page) -> None:
+    page.go(ui.compare_page())
+    page.wait_for("document.querySelectorAll('.parcoords .y-axis').length >= 4")
+    axes = page.run("[...document.querySelectorAll('.axis-title')].map(a => a.textContent)")
+    assert axes == ["coefficient.german", "coefficient.lists", "coefficient.math", "search/mean"]
+    assert f"Comparing {len(ui.children)} Runs" in page.text()
+
+
+@pytest.mark.slow
+def test_the_interactive_front_opens_among_the_artifacts(ui: Ui, page: Page) -> None:
+    page.go(ui.run_page("/artifacts/front.html"))
+    page.wait_for("document.querySelector('iframe.mlflow-html-iframe') !== null")
+    page.wait_for_inside(
+        "document.querySelectorAll('#front .main-svg, #heat .main-svg').length >= 2"
+    )
+
+
+@pytest.mark.slow
+def test_the_ui_refuses_strangers(ui: Ui) -> None:
+    request = urllib.request.Request(f"{ui.address}/", headers={"Host": "evil.example"})  # noqa: S310
     with pytest.raises(urllib.error.HTTPError, match="403"):
         urllib.request.urlopen(request, timeout=30)  # noqa: S310

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from evomerge.records import Comparison, Progress
+from evomerge.records import Progress
 from evomerge.tracking.tracker import SafeTracker, Status
 
 STATE = Progress(1, 0, 2, {}, 0.0, 0)
@@ -23,9 +23,6 @@ class Recorder:
     def note(self, message: str) -> None:
         self._hear("note")
 
-    def conclude(self, comparison: Comparison) -> None:
-        self._hear("conclude")
-
     def close(self, status: Status) -> None:
         self._hear(status)
 
@@ -41,10 +38,9 @@ def test_a_broken_tracker_is_reported_once_and_closed(caplog: pytest.LogCaptureF
     with caplog.at_level(logging.WARNING):
         tracker.show(STATE)
         tracker.note("hello")
-        tracker.conclude(Comparison((), (), {}))
         tracker.close("killed")
     assert broken.heard == ["show", "killed"]
-    assert whole.heard == ["show", "note", "conclude", "killed"]
+    assert whole.heard == ["show", "note", "killed"]
     assert [record.getMessage() for record in caplog.records] == [
         "Recorder stopped after OSError: the disk is full; the search goes on without it"
     ]

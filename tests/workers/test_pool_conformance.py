@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from evomerge.records import Failure, GroupRecipe, ItemScores, Job, Recipe, Result
+from evomerge.scoring.benchmark import load_benchmarks
 from evomerge.workers.build import worker_environment
 from evomerge.workers.in_process import InProcessPool
 from evomerge.workers.pool import Pool
-from evomerge.workers.worker import TaskSpec, Worker, WorkerSpec
+from evomerge.workers.worker import Worker, WorkerSpec
 from tests.tiny import TinyZoo
 from tests.workers.evaluators import Obedient, job, jobs, names, reasons
 
@@ -147,8 +148,6 @@ def spec_of(zoo: TinyZoo) -> WorkerSpec:
     return WorkerSpec(
         base=zoo.base,
         experts=zoo.experts,
-        tasks=tuple(TaskSpec(name) for name in zoo.search_tasks),
-        tasks_path=zoo.tasks_path,
         dtype="float32",
     )
 
@@ -166,11 +165,15 @@ def scores(pool: Pool) -> dict[str, object]:
 def test_scores_are_the_same_with_any_number_of_workers(
     tiny_zoo: TinyZoo, cluster: Any, ray_pool: Callable[..., Pool]
 ) -> None:
+    import ray
+
     from evomerge.workers.ray_workers import WorkerFactory
 
     spec = spec_of(tiny_zoo)
-    alone = scores(InProcessPool(Worker(spec)))
+    benchmarks = load_benchmarks(tiny_zoo.search_tasks, tasks_path=tiny_zoo.tasks_path)
+    alone = scores(InProcessPool(Worker(spec, benchmarks)))
     assert len(alone) == 3
-    factory, environment = WorkerFactory(spec, cluster.node), worker_environment(spec)
+    tasks = ray.put({name: benchmark.portable() for name, benchmark in benchmarks.items()})
+    factory, environment = WorkerFactory(spec, tasks, cluster.node), worker_environment(spec)
     for workers in (1, 2):
         assert scores(ray_pool(factory, workers=workers, environment=environment)) == alone

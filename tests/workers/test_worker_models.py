@@ -20,8 +20,6 @@ def spec(tiny_zoo: TinyZoo) -> WorkerSpec:
     return WorkerSpec(
         base=tiny_zoo.base,
         experts=tiny_zoo.experts,
-        tasks=(),
-        tasks_path=None,
         dtype="float32",
         fingerprints={f"model:{n}": fingerprint(open_checkpoint(p)) for n, p in folders.items()},
     )

@@ -25,6 +25,8 @@ from evomerge.records import GroupRecipe, Recipe, TensorInfo
 # name → (vocabulary, hidden, MLP, layers)
 MODELS = {"zoo": (330, 128, 320, 4), "small": (8192, 512, 1536, 8)}
 EXPERTS = ("a", "b", "c")
+TIMED = ("linear", "task_arithmetic", "ties", "dare_ties")
+"""The methods that `plain_merge` knows."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    rows = [measure(m, method, options.candidates) for m in options.models for method in METHODS]
+    rows = [measure(m, method, options.candidates) for m in options.models for method in TIMED]
     if options.json:
         print(json.dumps([asdict(row) for row in rows], indent=2))
         return

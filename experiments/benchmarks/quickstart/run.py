@@ -21,6 +21,7 @@ from pathlib import Path
 
 from evomerge.journal.state import RunState
 from evomerge.records import Estimate, ItemScores, Member
+from evomerge.run.calibration import objectives_of
 from evomerge.run.directory import read_run
 from evomerge.run.view import comparison
 
@@ -71,7 +72,7 @@ def measure(seed: int, run_dir: Path) -> Row:
     subprocess.run([sys.executable, "-m", "evomerge", *command], check=True, stdout=sys.stderr)  # noqa: S603
     seconds = time.monotonic() - start
     state, plan = read_run(run_dir)
-    shown = comparison(state, plan.objectives, plan.baselines)
+    shown = comparison(state, objectives_of(plan, state), plan.baselines)
     rivals = {name: shown.baselines[name] for name in (*plan.experts, "uniform")}
     strongest = max(rivals, key=lambda name: test_mean(rivals[name]))
     chosen = max(shown.front, key=lambda member: mean_of(member.objectives))

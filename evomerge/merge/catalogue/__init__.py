@@ -1,0 +1,1 @@
+"""The rows of the table of merge methods, by kin; `merge.methods` puts them together."""

@@ -1,0 +1,101 @@
+"""What a merge method is: a named choice of stages, with its searchable parameters."""
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from evomerge.merge.parameters import Parameter
+from evomerge.merge.stages.combine import total
+from evomerge.merge.stages.elect import everyone
+from evomerge.merge.stages.kinds import Combine, Elect, Post, Sparsify, Weigh
+from evomerge.merge.stages.sparsify import keep_all
+from evomerge.merge.stages.weigh import as_given
+
+_MERGEKIT = ":mergekit"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeMethod:
+    """A named composition of stages, see `stages.kinds`.
+
+    Args:
+        name: its name in recipes and experiment files. Where mergekit's definition differs from the
+            paper's, a row of its own has it under the name with `:mergekit` behind.
+        summary: one line for a human; of mergekit's definition, what differs.
+        reference: where the method was published.
+        parameters: its numbers, with the bounds of a search; one is always `coefficient`, by which
+            an expert of coefficient zero drops out.
+        space: what the stages work on: task vectors, added to the base at the end, or the experts'
+            weights themselves.
+        sparsify: which entries of an expert's vector stay.
+        weigh: the factors of the experts.
+        elect: which experts take part at each entry.
+        combine: one vector from those of the experts.
+        post: what is done to this vector, if anything.
+        only_ratios: whether the coefficients count by their ratios alone; coefficients whose sum is
+            zero then have no meaning, and leave the base.
+        n_experts: how many experts it merges, no more and no fewer; None where any number.
+        whole_model: whether a tensor's merge depends on the experts' other tensors.
+    """
+
+    name: str
+    summary: str
+    reference: str
+    parameters: tuple[Parameter, ...]
+    space: Literal["task_vectors", "weights"] = "task_vectors"
+    sparsify: Sparsify = keep_all
+    weigh: Weigh = as_given
+    elect: Elect = everyone
+    combine: Combine = total
+    post: Post | None = None
+    only_ratios: bool = False
+    n_experts: int | None = None
+    whole_model: bool = False
+
+    @property
+    def needs_base(self) -> bool:
+        """Whether the merge depends on the base where any coefficient differs from zero."""
+        return self.space == "task_vectors"
+
+    @property
+    def definition(self) -> Literal["paper", "mergekit"]:
+        """Whose definition it is."""
+        return "mergekit" if self.name.endswith(_MERGEKIT) else "paper"
+
+    @property
+    def traits(self) -> tuple[str, ...]:
+        """What a merge with it needs or ignores, each in a few words for a human."""
+        named = {
+            "needs the base": self.needs_base,
+            f"exactly {self.n_experts} experts": self.n_experts is not None,
+            "only ratios of coefficients": self.only_ratios,
+            "reads the whole model": self.whole_model,
+        }
+        return tuple(name for name, holds in named.items() if holds)
+
+    def defaults(self) -> dict[str, float]:
+        """The value of every parameter at its default, one number for all experts."""
+        return {parameter.name: parameter.default for parameter in self.parameters}
+
+    def as_in_mergekit(self, summary: str, **changes: Any) -> "MergeMethod":
+        """The row of mergekit's definition: this one with some stages or parameters changed."""
+        return replace(self, name=self.name + _MERGEKIT, summary=summary, **changes)
+
+
+def coefficient(description: str, *, high: float = 1.5, default: float = 1.0) -> Parameter:
+    """The parameter that every method has.
+
+    Args:
+        description: what λᵢ or wᵢ multiplies.
+        high: 1 is the whole of an expert, and beyond lies extrapolation, which helps where
+            averaging with others has diluted a skill.
+        default: the value of the method's baseline.
+    """
+    return Parameter(
+        "coefficient",
+        low=0.0,
+        high=high,
+        default=default,
+        per_expert=True,
+        full=1.0,
+        description=description,
+    )

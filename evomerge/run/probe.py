@@ -1,0 +1,148 @@
+"""A few evaluations on this machine, to learn what a run will take."""
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import median
+
+from evomerge.errors import ScoringError
+from evomerge.records import Failure, ItemScores, Job, Phase, Recipe
+from evomerge.run.build import worker_spec
+from evomerge.run.plan import Items, Plan, Subset
+from evomerge.scoring.benchmark import Benchmark
+from evomerge.search.controller import ask_rng
+from evomerge.workers.evaluator import attempt
+from evomerge.workers.worker import Worker
+
+PROBE_S = 20.0
+"""Seconds that the probing aims to take, all models and items together."""
+
+N_RANDOM = 3
+"""Merges with random coefficients that are probed beside the baselines: the search starts so."""
+
+FEWEST_ITEMS = 4
+"""Items of each task that are scored however slow the model is."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a few evaluations showed.
+
+    Args:
+        start_s: CPU seconds from the start of the process to a worker that is ready.
+        merge_s: seconds of one merge.
+        scores: results on some of the search items, by model.
+        test_scores: the same on test items.
+        merges: the models in `scores` that are merges such as the search compares.
+        memory_bytes: the most memory that the process has held until now.
+    """
+
+    start_s: float
+    merge_s: float
+    scores: Mapping[str, ItemScores]
+    test_scores: Mapping[str, ItemScores]
+    merges: tuple[str, ...]
+    memory_bytes: int
+
+    @property
+    def n_probed(self) -> int:
+        """How many search items each model was scored on."""
+        return _n_scored(next(iter(self.scores.values())))
+
+    def evaluation_s(self, plan: Plan, subset: Subset) -> tuple[float, ...]:
+        """The seconds of each model's whole evaluation, if all items take what the probed took."""
+        probed = self.test_scores if subset == "test" else self.scores
+        items = plan.items[subset]
+        return tuple(_whole_s(scores, items, self.merge_s) for scores in probed.values())
+
+
+def probe(plan: Plan, benchmarks: Mapping[str, Benchmark]) -> Probe:
+    """Merge and score the baselines and a few random merges on some of the items.
+
+    Raises:
+        ScoringError: no baseline can be scored.
+    """
+    worker = Worker(worker_spec(plan), benchmarks)
+    start_s = time.process_time()
+    random = _random_merges(plan)
+    recipes = {**plan.baselines, **random}
+    _require_a_score(worker, plan)
+    merge_s = _merge_seconds(worker, random)
+    scores = _score(worker, recipes, plan.items["search"], "search", merge_s)
+    return Probe(
+        start_s=start_s,
+        merge_s=merge_s,
+        scores=scores,
+        test_scores=_score(worker, recipes, plan.items["test"], "test", merge_s),
+        merges=tuple(name for name in ("uniform", "default", *random) if name in scores),
+        memory_bytes=_peak_memory_bytes(),
+    )
+
+
+def _peak_memory_bytes() -> int:
+    """The most memory that this process has held, mapped files included."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # kilobytes on Linux
+
+
+def _random_merges(plan: Plan) -> dict[str, Recipe]:
+    merges = {}
+    for number in range(N_RANDOM):
+        genome = ask_rng(plan.experiment.seed, number).random(plan.space.n_dims)
+        merges[f"random {number + 1}"] = plan.space.decode(genome)
+    return merges
+
+
+def _require_a_score(worker: Worker, plan: Plan) -> None:
+    """Score the baselines on two items; also what makes later timings those of a warm process."""
+    few = {task: items[:2] for task, items in plan.items["search"].items()}
+    results = [attempt(worker, _job(recipe, few, "search")) for recipe in plan.baselines.values()]
+    failures = [result for result in results if isinstance(result, Failure)]
+    if len(failures) == len(results):
+        raise ScoringError(
+            f"every baseline failed, so that nothing can be foretold; the first: "
+            f"{failures[0].message}; mend the tasks or the scoring settings first"
+        )
+
+
+def _merge_seconds(worker: Worker, recipes: Mapping[str, Recipe]) -> float:
+    """The median time of a merge: of evaluations without items."""
+    results = [attempt(worker, _job(recipe, {}, "search")) for recipe in recipes.values()]
+    return median(r.seconds if isinstance(r, ItemScores) else 0.0 for r in results)
+
+
+def _score(
+    worker: Worker, recipes: Mapping[str, Recipe], items: Items, phase: Phase, merge_s: float
+) -> dict[str, ItemScores]:
+    """The results of those recipes that can be scored, on as many items as the time allows."""
+    if not items:
+        return {}
+    few = {task: own[:FEWEST_ITEMS] for task, own in items.items()}
+    first = attempt(worker, _job(recipes["uniform"], few, phase))
+    whole_s = _whole_s(first, items, merge_s) if isinstance(first, ItemScores) else math.inf
+    share = PROBE_S / 2 / (len(recipes) * whole_s)
+    chosen = {
+        task: own[: max(FEWEST_ITEMS, math.ceil(min(share, 1.0) * len(own)))]
+        for task, own in items.items()
+    }
+    results = {
+        name: attempt(worker, _job(recipe, chosen, phase)) for name, recipe in recipes.items()
+    }
+    return {name: result for name, result in results.items() if isinstance(result, ItemScores)}
+
+
+def _whole_s(scores: ItemScores, items: Items, merge_s: float) -> float:
+    """The time of a merge and all items, if every item takes as long as those that were scored."""
+    n_items = sum(len(own) for own in items.values())
+    return merge_s + max(scores.seconds - merge_s, 0.0) * n_items / _n_scored(scores)
+
+
+def _n_scored(scores: ItemScores) -> int:
+    return sum(len(task.items) for task in scores.tasks.values())
+
+
+def _job(recipe: Recipe, items: Items, phase: Phase) -> Job:
+    return Job(recipe.digest, recipe, items, phase)
