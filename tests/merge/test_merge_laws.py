@@ -51,7 +51,7 @@ def bits(tensor):
 
 
 @pytest.mark.parametrize("method", ALL)
-@settings(max_examples=8)
+@settings(max_examples=5)
 @given(family=families(most_experts=4))
 def test_random_families_obey_zero_coefficients_and_chunks(method, family):
     base, experts, coefficients = family

@@ -84,6 +84,23 @@ def test_dare_linear_of_mergekit_keeps_the_sum_of_magnitudes(family, density):
     assert_close(merge_arrays("dare_linear:mergekit", base, experts, **values), expected, atol=1e-4)
 
 
+@settings(max_examples=30)
+@given(families(), DENSITIES, st.sampled_from(["dare_ties", "dare_ties:mergekit"]))
+def test_dare_ties_averages_and_mergekit_adds_up_what_agrees(family, density, method):
+    base, experts, coefficients = family
+    vectors = task_vectors(base, experts)
+    kept = vectors * (uniform_draws(base, len(experts)) < density)
+    if method == "dare_ties":
+        moves = column(coefficients, vectors) * kept / max(density, 1e-9)
+        values, moved = {}, mean_of(moves, coefficients, elected(moves))
+    else:
+        moves = column(coefficients, vectors) * l1_matched(kept, vectors)
+        mask = elected(moves, zero_is_plus=True)
+        values, moved = {"lambda": 0.7}, 0.7 * (moves * mask).sum(0)
+    values |= {"coefficient": coefficients, "density": density}
+    assert_close(merge_arrays(method, base, experts, **values), base.double() + moved, atol=1e-4)
+
+
 def keep_probabilities(vectors, density, epsilon):
     """DELLA: from density − ε to density + ε by the rank of the magnitude in its row."""
     rows = vectors.reshape(len(vectors), -1, vectors.shape[-1] if vectors.dim() > 1 else 1)

@@ -73,9 +73,7 @@ def great_circle(gram: Tensor, coefficients: Tensor, *, flat_above: float = 2.0)
     """Slerp: the point at t = λ₂ / (λ₁ + λ₂) of the way from v₁ to v₂ along the arc between them.
 
     f₁ = sin((1 − t) θ) / sin θ, f₂ = sin(t θ) / sin θ; 1 − t and t where the vectors are parallel,
-    opposite, or 0, and where |cos θ| exceeds `flat_above`.
-
-    Raises nothing for a single vector, which stays as it is.
+    opposite, or 0, and where |cos θ| exceeds `flat_above`. A single vector stays as it is.
     """
     if len(coefficients) == 1:
         return torch.ones(1, gram.shape[2], dtype=torch.float64)
@@ -103,7 +101,7 @@ def mean_direction(gram: Tensor, coefficients: Tensor) -> Tensor:
 
 
 def karcher_mean(gram: Tensor, coefficients: Tensor, *, n_steps: int = 100) -> Tensor:
-    """Karcher: the point whose weighted squared angles to the directions are least, see above.
+    """Karcher: the point whose weighted squared angles to the directions are least.
 
     Found by steps along the mean tangent, u ← exp_u(Σ wᵢ log_u(uᵢ)), from the weighted mean
     direction, until they are below 10⁻¹²; at the weighted mean of the lengths. Directions that
