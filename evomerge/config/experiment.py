@@ -7,7 +7,15 @@ are relative to the file and made absolute when it is read.
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveFloat, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PositiveFloat,
+    StringConstraints,
+)
 from pydantic_core import PydanticCustomError
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
@@ -116,15 +124,49 @@ class Budget(Section):
     )
 
 
+COUNTED_BY_RAY = ("CPU", "GPU", "memory", "object_store_memory")
+
+
+def _require_countable(amount: float) -> float:
+    """Ray counts in ten-thousandths."""
+    if round(amount, 4) == amount:
+        return amount
+    raise PydanticCustomError("amount", "expected at most four decimals, which is what Ray counts")
+
+
+def _require_shareable(amount: float) -> float:
+    if amount <= 1 or amount.is_integer():
+        return amount
+    raise PydanticCustomError(
+        "gpus", "expected a whole number of GPUs, or a part of a single one such as 0.5"
+    )
+
+
+def _require_own_name(name: str) -> str:
+    if name not in COUNTED_BY_RAY:
+        return name
+    raise PydanticCustomError(
+        "custom", "Ray counts this by itself; expected `num_cpus`, `num_gpus` or `memory_gb` for it"
+    )
+
+
+Amount = Annotated[float, AfterValidator(_require_countable)]
+CustomName = Annotated[Name, AfterValidator(_require_own_name)]
+CustomAmount = Annotated[PositiveFloat, AfterValidator(_require_countable)]
+GpuAmount = Annotated[Amount, AfterValidator(_require_shareable)]
+
+
 class Resources(Section):
     """What one worker takes of its node; Ray places workers where there is that much."""
 
-    num_cpus: float | None = Field(
+    num_cpus: Amount | None = Field(
         None, gt=0, le=4096, description="CPUs; as many as scoring.threads by default"
     )
-    num_gpus: float = Field(0.0, ge=0, le=64, description="GPUs, in fractions where several share")
+    num_gpus: GpuAmount = Field(
+        0.0, ge=0, le=64, description="GPUs, in fractions where several share"
+    )
     memory_gb: float | None = Field(None, gt=0, le=1e6, description="memory in 10⁹ bytes")
-    custom: dict[Name, PositiveFloat] = Field(
+    custom: dict[CustomName, CustomAmount] = Field(
         default_factory=dict, description="other resources that the nodes of a cluster declare"
     )
 

@@ -172,3 +172,29 @@ def test_an_override_of_a_step_that_is_no_number_is_refused(tmp_path: Path) -> N
 def test_a_limit_that_is_infinite_is_refused(tmp_path: Path) -> None:
     (message,) = messages(tmp_path, GOOD + "scoring: {timeout_s: .inf}\n")
     assert message.endswith("scoring.timeout_s: found inf; Input should be a finite number")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("resources.num_cpus=0.00001", "expected at most four decimals"),
+        ("resources.num_gpus=0.33333", "expected at most four decimals"),
+        ("resources.num_gpus=1.5", "expected a whole number of GPUs, or a part of a single one"),
+        ("resources.custom={disk: 0.00001}", "expected at most four decimals"),
+        ("resources.custom={GPU: 1}", "Ray counts this by itself; expected `num_cpus`"),
+    ],
+)
+def test_resources_that_ray_cannot_count_are_refused(
+    tmp_path: Path, override: str, message: str
+) -> None:
+    (found,) = messages(tmp_path, GOOD, override)
+    assert message in found
+
+
+def test_resources_that_ray_counts_are_taken(tmp_path: Path) -> None:
+    overrides = (
+        "resources.num_gpus=0.3333",
+        "resources.num_cpus=1.5",
+        "resources.custom={disk: 2}",
+    )
+    assert read(tmp_path, GOOD, *overrides).problems == ()
