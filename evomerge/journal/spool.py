@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -63,7 +63,7 @@ class Spool:
     def find(self, job: Job) -> Result | None:
         """The result of exactly this job, if a worker left it."""
         result = self._read(self._path(job.candidate_id, job.phase))
-        return result if result is not None and _answers(result, job) else None
+        return result if result is not None and answers(result, job.items) else None
 
     def remove(self, result: Result) -> None:
         """Forget the result, which the journal holds by now; nothing if it is not there."""
@@ -88,7 +88,11 @@ class Spool:
 
     def _read(self, path: Path) -> Result | None:
         try:
-            return result_from_json(json.loads(path.read_text(encoding="utf-8")))
+            result = result_from_json(json.loads(path.read_text(encoding="utf-8")))
+            json.dumps(result_to_json(result), allow_nan=False)  # else no journal would take it
+            if path != self._path(result.candidate_id, result.phase):
+                raise ValueError(f"it is one of {result.candidate_id} in phase {result.phase}")
+            return result
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -108,8 +112,8 @@ class Spool:
             os.close(descriptor)
 
 
-def _answers(result: Result, job: Job) -> bool:
-    """Whether the result is one of the items that the job asks for."""
+def answers(result: Result, items: Mapping[str, tuple[int, ...]]) -> bool:
+    """Whether the result holds scores of exactly these items of each task."""
     if isinstance(result, Failure):
         return False
-    return {task: scores.items for task, scores in result.tasks.items()} == dict(job.items)
+    return {task: scores.items for task, scores in result.tasks.items()} == dict(items)

@@ -8,13 +8,13 @@ from pathlib import Path
 from evomerge.errors import ScoringError
 from evomerge.journal.events import Finished, Stopped
 from evomerge.journal.spool import Spool
-from evomerge.records import Comparison, Failure, Outcome, Phase, Recipe
+from evomerge.records import Comparison, Failure, Outcome, Phase, Recipe, Result
 from evomerge.run.build import changed_versions, worker_resources, worker_spec
 from evomerge.run.calibration import Calibration, objectives_of
 from evomerge.run.dispatch import Dispatcher
 from evomerge.run.interrupt import Interrupted
 from evomerge.run.loop import Search, run_jobs, run_search
-from evomerge.run.plan import Plan
+from evomerge.run.plan import Items, Plan
 from evomerge.run.record import Record
 from evomerge.run.report import print_report, write_front
 from evomerge.run.spectators import open_trackers, send_the_rest
@@ -87,7 +87,7 @@ class Session:
         tracker.close("finished")
 
     def _evaluate(self, tracker: Tracker, spectator: Spectator) -> None:
-        if n_found := collect(self._spool, self._record):
+        if n_found := collect(self._spool, self._record, self._items_of):
             tracker.note(f"{n_found} results were finished when the run before this one ended")
         pool = self._open_pool()
         try:
@@ -159,6 +159,13 @@ class Session:
             return
         recipes = [member.recipe for member in self._comparison().members()]
         self._score(recipes, "test", tracker, pool)
+
+    def _items_of(self, result: Result) -> Items:
+        """The documents that the job of a result asked for."""
+        if result.phase == "test":
+            return self._plan.items["test"]
+        numbers = self._record.state.numbers_of(result.candidate_id)
+        return self._plan.search_items(numbers[0] if numbers else None)
 
     def _score(self, recipes: Iterable[Recipe], phase: Phase, tracker: Tracker, pool: Pool) -> None:
         """Evaluate the recipes that have no result in this phase."""

@@ -1,15 +1,25 @@
 """What workers had finished when the driver before this one died."""
 
+from collections.abc import Callable
+
 from evomerge.errors import InfrastructureError
-from evomerge.journal.spool import Spool
+from evomerge.journal.spool import Spool, answers
+from evomerge.records import Result
+from evomerge.run.plan import Items
 from evomerge.run.record import Record
 
 SPOOL_NAME = "spool"
 """Folder of the run directory in which workers leave results."""
 
 
-def collect(spool: Spool, record: Record) -> int:
+def collect(spool: Spool, record: Record, items_of: Callable[[Result], Items]) -> int:
     """Make the spool ready, and journal its results of jobs that the run handed out; how many.
+
+    Others are dropped: those that the journal has, and those of other candidates or other items,
+    which a spool copied from elsewhere may hold.
+
+    Args:
+        items_of: the documents that the job of a result asked for.
 
     Raises:
         InfrastructureError: the folder cannot be made.
@@ -25,7 +35,8 @@ def collect(spool: Spool, record: Record) -> int:
     n_taken = 0
     for result in spool.collect():
         key = (result.candidate_id, result.phase)
-        if key in record.state.n_attempts and key not in record.state.results:
+        is_open = key in record.state.n_attempts and key not in record.state.results
+        if is_open and answers(result, items_of(result)):
             record.append_result(result)
             n_taken += 1
         spool.remove(result)

@@ -113,7 +113,7 @@ def run_in(
     """Begin or continue a search in the journal at `path`, and take it to its end."""
     with Journal.open(path) if path.exists() else Journal.create(path) as journal:
         record = Record(journal)
-        collect(spool, record)
+        collect(spool, record, lambda _: ITEMS)
         search = search_in(record, n_evaluations, mode=mode)
         run_search(search, Dispatcher(record, pool, on_recorded=spool.remove))
     return Account.of(events_of(path))

@@ -83,6 +83,23 @@ def test_what_is_broken_is_named(spool: Spool, caplog: pytest.LogCaptureFixture)
     assert "its candidate is evaluated again" in caplog.text
 
 
+def test_a_result_under_the_name_of_another_is_none(
+    spool: Spool, caplog: pytest.LogCaptureFixture
+) -> None:
+    spool.put(scores("abc"))
+    (spool.folder / "abc-search.json").rename(spool.folder / "def-search.json")
+    assert spool.collect() == []
+    assert spool.find(Job("def", RECIPE, {"task": (4, 2)})) is None
+    assert "it is one of abc in phase search" in caplog.text
+
+
+def test_scores_that_no_journal_takes_are_no_result(spool: Spool) -> None:
+    spool.put(scores("abc", value=0.25))
+    path = spool.folder / "abc-search.json"
+    path.write_text(path.read_text().replace("0.25", "NaN"))
+    assert spool.collect() == []
+
+
 def test_drafts_of_the_dead_are_no_results_and_are_cleared_away(spool: Spool) -> None:
     (spool.folder / "abc-search.123.draft").write_text("{")
     assert spool.collect() == []
