@@ -224,7 +224,7 @@ def doctor(
     if address is not None and "://" in address:
         from evomerge.run.submitting import diagnose_there
 
-        raise typer.Exit(diagnose_there(config, address))
+        raise typer.Exit(diagnose_there(config, address, as_json=as_json))
     from evomerge.errors import InfrastructureError
     from evomerge.run.doctor import diagnose
     from evomerge.run.doctor_text import print_diagnosis

@@ -101,7 +101,7 @@ def submit(wanted: Submission, url: str, *, wait: bool = True) -> int:
         return 130
 
 
-def diagnose_there(config: Path | None, url: str) -> int:
+def diagnose_there(config: Path | None, url: str, *, as_json: bool = False) -> int:
     """Run `evomerge doctor` on the head of a cluster and print what it prints; its exit code.
 
     Raises:
@@ -111,11 +111,19 @@ def diagnose_there(config: Path | None, url: str) -> int:
     _check_url(url)
     server = JobServer(url)
     job_id = _job_id("doctor")
+    command = doctor_command(config, as_json=as_json)
+    server.submit(command, job_id, working_dir=None, variables=VARIABLES)
+    return _exit_code(server.follow(job_id, _write), job_id)
+
+
+def doctor_command(config: Path | None, *, as_json: bool) -> str:
+    """What the head runs to look at its cluster."""
     words = ["python", "-m", "evomerge", "doctor", "--address", "auto"]
+    if as_json:
+        words.append("--json")
     if config is not None:
         words.append(str(config.resolve() if config.exists() else config))
-    server.submit(shlex.join(words), job_id, working_dir=None, variables=VARIABLES)
-    return _exit_code(server.follow(job_id, _write), job_id)
+    return shlex.join(words)
 
 
 def _job_id(subject: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from evomerge.errors import ConfigError, InfrastructureError, UsageError
-from evomerge.run.submitting import _exit_code, submission, submit
+from evomerge.run.submitting import _exit_code, doctor_command, submission, submit
 from evomerge.workers.jobs import JobEnd
 
 QUICKSTART = Path("experiments/quickstart.yaml")
@@ -119,3 +119,10 @@ def test_the_exit_code_is_that_of_the_run(end: JobEnd, code: int) -> None:
 def test_a_job_that_ended_without_its_run_is_a_fault_of_the_cluster() -> None:
     with pytest.raises(InfrastructureError, match=r"job j ended as FAILED: node died; .*again"):
         _exit_code(JobEnd("FAILED", None, "node died"), "j")
+
+
+def test_the_doctor_on_the_head_says_the_same_in_json_when_asked() -> None:
+    config = Path("/there/only.yaml")
+    plain = "python -m evomerge doctor --address auto /there/only.yaml"
+    assert doctor_command(config, as_json=False) == plain
+    assert doctor_command(None, as_json=True) == "python -m evomerge doctor --address auto --json"
