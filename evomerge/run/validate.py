@@ -62,6 +62,14 @@ def _check_budget(experiment: Experiment, located: Located) -> Iterator[Problem]
             f"{evaluations} evaluations are fewer than search.population ({population}), so that "
             "nothing would evolve; raise the budget or lower the population",
         )
+    scoring = experiment.scoring
+    if scoring.estimator == "irt" and evaluations <= scoring.calibration:
+        yield located.problem(
+            ("budget", "evaluations"),
+            f"{evaluations} evaluations are not more than scoring.calibration "
+            f"({scoring.calibration}), so that all would be scored on all items and nothing be "
+            "estimated; raise the budget, lower the calibration or set `estimator: mean`",
+        )
     if experiment.budget.wall_time_s is not None and experiment.mode == "deterministic":
         yield located.problem(
             ("budget", "wall_time_s"),

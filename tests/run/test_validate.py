@@ -84,6 +84,10 @@ BROKEN: dict[str, tuple[Break, str]] = {
         replace("evaluations: 20", "evaluations: 3"),
         r"yaml:10:10: budget\.evaluations: 3 evaluations are fewer than search\.population \(4\)",
     ),
+    "a budget that ends with the calibration": (
+        replace("scoring: {", "scoring: {estimator: irt, calibration: 20, "),
+        r"yaml:10:10: budget\.evaluations: 20 evaluations are not more than scoring\.calibration",
+    ),
     "a time limit in deterministic mode": (
         replace("evaluations: 20", "evaluations: 20, wall_time_s: 60"),
         r"yaml:10:27: budget\.wall_time_s: .*set `mode: async`",
