@@ -24,6 +24,20 @@ class Interrupted(BaseException):
 
 
 @contextmanager
+def seen_through() -> Iterator[None]:
+    """Raise the `Interrupted` behind an error of the block: Ray makes a `SystemError` of it."""
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, Interrupted):
+            cause = cause.__cause__ or cause.__context__
+        if cause is not None:
+            raise Interrupted(cause.signum) from error
+        raise
+
+
+@contextmanager
 def interruptible() -> Iterator[None]:
     """Turn the first SIGINT or SIGTERM in the block into `Interrupted`; a second one exits at once.
 

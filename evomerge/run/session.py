@@ -12,7 +12,7 @@ from evomerge.records import Comparison, Failure, Outcome, Phase, Recipe, Result
 from evomerge.run.build import changed_versions, worker_resources, worker_spec
 from evomerge.run.calibration import Calibration, objectives_of
 from evomerge.run.dispatch import Dispatcher
-from evomerge.run.interrupt import Interrupted
+from evomerge.run.interrupt import Interrupted, seen_through
 from evomerge.run.loop import Search, run_jobs, run_search
 from evomerge.run.plan import Items, Plan
 from evomerge.run.record import Record
@@ -76,7 +76,8 @@ class Session:
         for line in changed_versions(started.versions if started else {}):
             tracker.note(line)
         try:
-            self._evaluate(tracker, spectator)
+            with seen_through():
+                self._evaluate(tracker, spectator)
         except Interrupted as interruption:
             self._record.append(Stopped(str(interruption)))
             tracker.close("killed")

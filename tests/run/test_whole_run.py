@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -225,28 +226,38 @@ def test_a_source_that_changed_stops_a_resume(tmp_path: Path, tiny_zoo: TinyZoo)
         resume_run(tmp_path / "run")
 
 
-def test_an_interrupted_run_says_how_to_continue_and_continues(
-    tmp_path: Path,
-    tiny_zoo: TinyZoo,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    config = write_experiment(tmp_path, tiny_zoo, evaluations=6)
-    with monkeypatch.context() as patch:
-        patch.setattr("evomerge.run.session.run_search", _interrupt)
-        assert run_experiment(config, (), tmp_path / "run") == 143
-    assert f"evomerge resume {tmp_path / 'run'}" in capsys.readouterr().out
-    assert status_of(tmp_path / "run")["state"] == "stopped by SIGTERM"
-    assert resume_run(tmp_path / "run") == 0
-    assert status_of(tmp_path / "run")["state"] == "finished"
-
-
 def _interrupt(*_arguments: object) -> None:
     """SIGTERM in the middle of the search."""
     import os
     import signal
 
     os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _interrupt_as_in_ray(*_arguments: object) -> None:
+    """The same as it leaves a call into Ray: another error, with the signal behind it."""
+    try:
+        _interrupt()
+    except BaseException as error:
+        raise SystemError("CoreWorker.wait returned a result with an exception set") from error
+
+
+@pytest.mark.parametrize("interrupt", [_interrupt, _interrupt_as_in_ray])
+def test_an_interrupted_run_says_how_to_continue_and_continues(
+    tmp_path: Path,
+    tiny_zoo: TinyZoo,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    interrupt: Callable[..., None],
+) -> None:
+    config = write_experiment(tmp_path, tiny_zoo, evaluations=6)
+    with monkeypatch.context() as patch:
+        patch.setattr("evomerge.run.session.run_search", interrupt)
+        assert run_experiment(config, (), tmp_path / "run") == 143
+    assert f"evomerge resume {tmp_path / 'run'}" in capsys.readouterr().out
+    assert status_of(tmp_path / "run")["state"] == "stopped by SIGTERM"
+    assert resume_run(tmp_path / "run") == 0
+    assert status_of(tmp_path / "run")["state"] == "finished"
 
 
 def test_there_is_nothing_to_resume_where_nothing_ran(tmp_path: Path) -> None:
