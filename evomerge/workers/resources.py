@@ -27,7 +27,15 @@ class WorkerResources:
         return {name: n for name, n in {**amounts, **self.custom}.items() if n > 0}
 
     def __str__(self) -> str:
-        return ", ".join(f"{name} {n:g}" for name, n in self.amounts().items()) or "nothing"
+        return listing(self.amounts()) or "nothing"
+
+
+def listing(amounts: Mapping[str, float]) -> str:
+    """Amounts of resources for a message; memory in the 10⁹ bytes that an experiment file uses."""
+    return ", ".join(
+        f"memory {amount / 1e9:.3g} GB" if name == "memory" else f"{name} {amount:g}"
+        for name, amount in amounts.items()
+    )
 
 
 def capacity(nodes: Iterable[Mapping[str, float]], worker: WorkerResources) -> int:

@@ -14,7 +14,7 @@ from evomerge.workers.remote_worker import (
     WorkerGoneError,
     WorkerRefusedError,
 )
-from evomerge.workers.resources import WorkerResources, capacity
+from evomerge.workers.resources import WorkerResources, capacity, listing
 
 log = logging.getLogger(__name__)
 
@@ -169,15 +169,16 @@ class Staff:
         if waited > self._patience_s and not capacity(self._nodes(), self._resources):
             raise InfrastructureError(
                 f"no node of the cluster had room for one worker for {waited:.0f} s: it takes "
-                f"{self._resources}, and the nodes have {_listing(self._nodes())} in all; ask for "
-                "less per worker or add such a node, then resume (`evomerge doctor` lists nodes)"
+                f"{self._resources}, and the nodes have {_listing(self._nodes())} in all; add "
+                "such a node and resume, or ask for less per worker and `evomerge run` the file "
+                "again, which goes on (`evomerge doctor` lists nodes)"
             )
 
 
 def _listing(nodes: NodeResources) -> str:
     """What matters of the nodes' resources, node by node, for a message."""
     return " | ".join(
-        ", ".join(f"{name} {n:g}" for name, n in sorted(node.items()) if not _internal(name))
+        listing({name: n for name, n in sorted(node.items()) if not _internal(name)})
         for node in nodes
     )
 

@@ -41,6 +41,8 @@ def test_a_fraction_fits_as_often_as_it_says(n_cpus: int, n: int) -> None:
 
 
 def test_resources_are_told_in_one_line() -> None:
-    worker = WorkerResources(num_cpus=2, num_gpus=0.5, memory_bytes=1000, custom={"fast": 1})
-    assert str(worker) == "CPU 2, GPU 0.5, memory 1000, fast 1"
+    worker = WorkerResources(
+        num_cpus=2, num_gpus=0.5, memory_bytes=22_236_800_000, custom={"fast": 1}
+    )
+    assert str(worker) == "CPU 2, GPU 0.5, memory 22.2 GB, fast 1"
     assert str(WorkerResources(num_cpus=0)) == "nothing"
