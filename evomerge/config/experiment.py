@@ -32,7 +32,10 @@ def _require_workers(found: object) -> object:
     )
 
 
-Workers = Annotated[int | Literal["auto"], BeforeValidator(_require_workers)]
+Workers = Annotated[
+    Annotated[int, Field(ge=0, le=MOST_WORKERS)] | Literal["auto"],
+    BeforeValidator(_require_workers),
+]
 
 LONGEST_S = 31_536_000
 """A year, in seconds: no time limit may be longer, as timers of the system overflow."""
@@ -150,21 +153,24 @@ def _require_own_name(name: str) -> str:
     )
 
 
-Amount = Annotated[float, AfterValidator(_require_countable)]
+CpuAmount = Annotated[float, Field(gt=0, le=4096), AfterValidator(_require_countable)]
+GpuAmount = Annotated[
+    float,
+    Field(ge=0, le=64),
+    AfterValidator(_require_countable),
+    AfterValidator(_require_shareable),
+]
 CustomName = Annotated[Name, AfterValidator(_require_own_name)]
 CustomAmount = Annotated[PositiveFloat, AfterValidator(_require_countable)]
-GpuAmount = Annotated[Amount, AfterValidator(_require_shareable)]
 
 
 class Resources(Section):
     """What one worker takes of its node; Ray places workers where there is that much."""
 
-    num_cpus: Amount | None = Field(
-        None, gt=0, le=4096, description="CPUs; as many as scoring.threads by default"
+    num_cpus: CpuAmount | None = Field(
+        None, description="CPUs; as many as scoring.threads by default"
     )
-    num_gpus: GpuAmount = Field(
-        0.0, ge=0, le=64, description="GPUs, in fractions where several share"
-    )
+    num_gpus: GpuAmount = Field(0.0, description="GPUs, in fractions where several share")
     memory_gb: float | None = Field(None, gt=0, le=1e6, description="memory in 10⁹ bytes")
     custom: dict[CustomName, CustomAmount] = Field(
         default_factory=dict, description="other resources that the nodes of a cluster declare"
