@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from evomerge.records import GroupRecipe, Recipe
 
 _WITH_DENSITY = ("ties", "dare_ties")
+TRANSLATED = ("linear", "task_arithmetic", *_WITH_DENSITY)
+"""The methods whose numbers are known in mergekit's words."""
 
 
 @dataclass(frozen=True)

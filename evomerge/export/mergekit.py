@@ -11,13 +11,17 @@ from itertools import islice
 
 from ruamel.yaml import YAML
 
-from evomerge.export.dialect import Entry, caveats, common_method, entry, has_density
+from evomerge.export.dialect import TRANSLATED, Entry, caveats, common_method, entry, has_density
 from evomerge.export.slices import Slice, misread, slices
 from evomerge.merge.groups import assign
 from evomerge.records import Recipe
 
 Conditional = list[dict[str, str | float]]
 _SHOWN = 5
+_UNTRANSLATED = """\
+# Merged by {method}, which evomerge does not say in mergekit's words (it says {known}).
+# The recipe is in evomerge.json and in README.md.
+"""
 
 
 @dataclass(frozen=True)
@@ -33,8 +37,9 @@ def mergekit_config(
 ) -> str:
     """YAML for `mergekit-yaml` that merges to the recipe's weights, as far as mergekit can.
 
-    Where it cannot, comments at the top say which layer groups differ, and why. Sums are taken in
-    float32, as here: mergekit's own default is the dtype of the tensors.
+    Where it cannot, comments at the top say which layer groups differ, and why; of a method that is
+    not translated there are comments alone. Sums are taken in float32, as here: mergekit's own
+    default is the dtype of the tensors.
 
     Args:
         recipe: the merge.
@@ -46,6 +51,8 @@ def mergekit_config(
         UsageError: the recipe's layer groups do not fit the tensors.
     """
     method = common_method(recipe)
+    if method not in TRANSLATED:
+        return _UNTRANSLATED.format(method=method, known=", ".join(TRANSLATED))
     owners = assign(tensors, tuple(recipe.groups))
     parts = slices(owners)
     writer = _Writer(recipe, models, method)

@@ -45,6 +45,9 @@ def _check_names(experiment: Experiment, located: Located) -> Iterator[Problem]:
     if method not in METHODS:
         message = f"no method `{method}`; {expected_one_of(method, tuple(METHODS))}"
         yield located.problem(("merge", "method"), message)
+    elif (n := METHODS[method].n_experts) is not None and n != len(experiment.experts):
+        message = f"{method} merges exactly {n} experts, found {len(experiment.experts)}"
+        yield located.problem(("merge", "method"), f"{message}; name {n}, or choose another method")
     if controller not in CONTROLLERS:
         message = f"no controller `{controller}`; {expected_one_of(controller, tuple(CONTROLLERS))}"
         yield located.problem(("search", "controller"), message)

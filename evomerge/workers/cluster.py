@@ -20,7 +20,7 @@ from evomerge.workers.guardian import Guardian
 from evomerge.workers.resources import WorkerResources
 
 LOOPBACK = "127.0.0.1"
-OBJECT_STORE_BYTES = 100 << 20  # results are small, and models are mapped from their files
+OBJECT_STORE_BYTES = 100 << 20  # for the tasks; models are mapped from their files
 REACH_S = 5.0
 """Seconds that the head of a cluster may take to accept a connection."""
 ORDERLY_S = 3.0

@@ -24,7 +24,7 @@ def cluster() -> Iterator[None]:
 def test_a_random_worker_killed_every_five_seconds(cluster: None, tmp_path: Path) -> None:
     from tests.chaos.faults import workers_killed
 
-    report = workers_killed(tmp_path, n=300, seconds=1.0, workers=4, every_s=5.0)
+    report = workers_killed(tmp_path, compare=False)
     assert report.n_struck >= 10
     assert (report.lost, report.account.repeated) == (0, 0)
     assert len(report.account.told) == 300

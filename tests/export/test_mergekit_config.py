@@ -167,3 +167,9 @@ def test_a_tensor_that_filters_cannot_reach_is_named() -> None:
     text = written(recipe, tensors)
     assert "# mergekit's filters cannot tell these tensors" in text
     assert "#   layers.0.norm.weight" in text
+
+
+def test_a_method_that_is_not_translated_is_told_and_not_guessed(base: Checkpoint) -> None:
+    text = written(recipe_for(list(base.infos()), "pcb"), list(base.infos()))
+    assert all(line.startswith("#") for line in text.splitlines())
+    assert "Merged by pcb" in text

@@ -1,5 +1,6 @@
 """A broken experiment is told what is wrong, where, and what to do; all of it at once."""
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,11 @@ def replace(before: str, after: str) -> Break:
         config.write_text(text.replace(before, after))
 
     return apply
+
+
+def slerp_of_one(config: Path) -> None:
+    text = re.sub(r", blue: [^}]*", "", config.read_text())
+    config.write_text(text.replace("method: task_arithmetic", "method: slerp:mergekit"))
 
 
 def use_expert(make: Callable[[Path], None]) -> Break:
@@ -111,6 +117,10 @@ BROKEN: dict[str, tuple[Break, str]] = {
     "an expert with the name of a baseline": (
         replace("{red: ", "{uniform: "),
         r"yaml:2:11: experts\.uniform: `uniform` is the name of a baseline",
+    ),
+    "a method for another number of experts": (
+        slerp_of_one,
+        r"yaml:7:\d+: merge.method: slerp:mergekit merges exactly 2 experts, found 1",
     ),
     "a cluster for no worker": (
         replace("seed: 0", "address: 10.0.0.1:6379"),

@@ -75,8 +75,8 @@ def lose_one_and_get_another(cluster: Cluster, doomed: object) -> dict[str, obje
 def ask_for_another_model(base: Path, home: str) -> dict[str, object]:
     """What the pool says when no node has the driver's base."""
     prints = {"model:base": "another"}
-    spec = WorkerSpec(base, {}, tasks=(), tasks_path=None, dtype="float32", fingerprints=prints)
-    pool = RayPool(WorkerFactory(spec, home), workers=1)
+    spec = WorkerSpec(base, {}, dtype="float32", fingerprints=prints)
+    pool = RayPool(WorkerFactory(spec, ray.put({}), home), workers=1)
     pool.submit(Job("0", RECIPE, {}))
     try:
         return {"results": len(list(pool.finished()))}

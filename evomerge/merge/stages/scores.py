@@ -180,7 +180,12 @@ def keep_important(vector: ExpertVector, settings: Settings) -> Kept:
     quartiles = [vector.n - int(fraction * (vector.n - 1)) for fraction in (0.25, 0.5, 0.75)]
     low, median, high = vector.ranked(importance, quartiles)
     threshold = median + settings["iqr"] * (high - low)
-    return lambda span: torch.where(importance(span) >= threshold, vector.chunk(span), 0.0)
+
+    def kept(span: slice) -> Tensor:
+        is_important = importance(span).double() >= threshold  # float32 would round the threshold
+        return torch.where(is_important, vector.chunk(span), 0.0)
+
+    return kept
 
 
 def _divergences(vector: ExpertVector) -> Tensor:
