@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from evomerge.errors import ModelError, RunLockedError, ScoringError, UsageError
-from evomerge.journal.events import Asked, Finished, Scored, Told
+from evomerge.journal.events import Asked, Finished, Lost, Scored, Told
 from evomerge.journal.journal import Journal
 from evomerge.journal.lock import RunLock
-from evomerge.records import Failure, Job
+from evomerge.records import Failure, ItemScores
+from evomerge.run.directory import read_run
 from evomerge.run.reading import front_json, status_of
 from evomerge.run.start import resume_run, run_experiment
 from evomerge.scoring.scorer import Scorer
@@ -185,27 +186,34 @@ def test_failures_consume_budget_and_never_enter_the_front(
 
 
 @pytest.mark.slow
-def test_a_candidate_that_takes_too_long_is_a_failure(
-    tmp_path: Path, tiny_zoo: TinyZoo, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("n_hangs", "failures"), [(1, {}), (3, {"timeout": 1})])
+def test_a_candidate_that_takes_too_long_is_tried_again_and_given_up_after_three(
+    tmp_path: Path,
+    tiny_zoo: TinyZoo,
+    monkeypatch: pytest.MonkeyPatch,
+    n_hangs: int,
+    failures: dict[str, int],
 ) -> None:
     from evomerge.merge.prepared import PreparedMerge
 
     materialise = PreparedMerge.materialise
     n_calls = 0
 
-    def hangs_once(self: PreparedMerge, recipe: Any, into: Any) -> None:
+    def hangs(self: PreparedMerge, recipe: Any, into: Any) -> None:
         nonlocal n_calls
         n_calls += 1
-        while n_calls == 8:
+        while 8 <= n_calls < 8 + n_hangs:
             pass
         materialise(self, recipe, into)
 
-    monkeypatch.setattr(PreparedMerge, "materialise", hangs_once)
+    monkeypatch.setattr(PreparedMerge, "materialise", hangs)
     config = write_experiment(tmp_path, tiny_zoo, evaluations=6)
     assert run_experiment(config, ("scoring.timeout_s=10",), tmp_path / "run") == 0
     status = status_of(tmp_path / "run")
-    assert status["failures"] == {"timeout": 1}
-    assert "took longer than 10 s" in status["messages"][0]
+    assert status["failures"] == failures
+    assert all("took longer than 10 s" in message for message in status["messages"])
+    with Journal.open(tmp_path / "run/journal.db", read_only=True) as journal:
+        assert sum(isinstance(event, Lost) for event in journal.replay()) == min(n_hangs, 2)
 
 
 @pytest.mark.slow
@@ -266,15 +274,18 @@ def test_there_is_nothing_to_resume_where_nothing_ran(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_job_is_what_the_plan_says(tmp_path: Path, tiny_zoo: TinyZoo) -> None:
+def test_every_job_is_handed_out_once_and_scored_on_the_items_of_the_plan(
+    tmp_path: Path, tiny_zoo: TinyZoo
+) -> None:
     config = write_experiment(tmp_path, tiny_zoo, evaluations=6)
     run_experiment(config, (), tmp_path / "run")
-    with Journal.open(tmp_path / "run/journal.db", read_only=True) as journal:
-        jobs = [event.job for event in journal.replay() if hasattr(event, "job")]
-    search = [job for job in jobs if job.phase == "search"]
-    assert all(isinstance(job, Job) for job in jobs)
-    assert len({json.dumps(job.items) for job in search}) == 1
-    assert len(search) == 5 + 6
+    state, plan = read_run(tmp_path / "run")
+    assert set(state.n_attempts.values()) == {1}
+    assert sum(phase == "search" for _, phase in state.n_attempts) == 5 + 6
+    for (_, phase), result in state.results.items():
+        assert isinstance(result, ItemScores)
+        items = {task: scores.items for task, scores in result.tasks.items()}
+        assert items == plan.items[phase]
 
 
 def test_a_run_whose_baselines_all_fail_stops_before_the_search(

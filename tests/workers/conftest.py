@@ -1,4 +1,4 @@
-"""One Ray cluster for all tests of this room, and pools of obedient workers on it."""
+"""A Ray cluster for the tests of a file, and pools of obedient workers on it."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,9 +13,9 @@ OpenPool = Callable[..., Pool]
 TINY = WorkerResources(num_cpus=0.01)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A local Ray, started as a run starts it."""
+    """A local Ray, started as a run starts it; gone before another file starts its own."""
     import ray
 
     from evomerge.workers.cluster import connect
