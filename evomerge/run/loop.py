@@ -22,7 +22,7 @@ from evomerge.search.space import SearchSpace
 
 log = logging.getLogger(__name__)
 
-MAX_ATTEMPTS = 1000
+MAX_ASKS = 1000
 """How often one number is asked before the space counts as exhausted."""
 
 
@@ -110,7 +110,7 @@ class Search:
 
         None where the controller finds no new one, so that the search ends with what it has.
         """
-        for attempt in range(MAX_ATTEMPTS):
+        for attempt in range(MAX_ASKS):
             genome = self.controller.ask(step.number, ask_rng(self.seed, step.number, attempt))
             candidate = self.space.candidate(step.number, genome)
             if not self.record.state.knows(candidate.id):
@@ -121,7 +121,7 @@ class Search:
         log.warning(
             "%d proposals in a row were merges already scored: the search space of %d genes is "
             "exhausted after %d candidates; a smaller merge.granularity makes it larger",
-            MAX_ATTEMPTS,
+            MAX_ASKS,
             self.space.n_dims,
             step.number,
         )
