@@ -217,6 +217,13 @@ class TensorSource(Protocol):
         """The tensor, memory-mapped where possible: read it, never write to it."""
 
 
+class LowRankSource(TensorSource, Protocol):
+    """A model that is stored as a base and a low-rank change of some of its matrices."""
+
+    def factors(self, name: str) -> "tuple[torch.Tensor, torch.Tensor] | None":
+        """B `(m, r)` and A `(r, n)` float32 with τ = B A; None where τ is zero or not low-rank."""
+
+
 @dataclass(frozen=True)
 class Member:
     """A model in the final comparison: a member of the front or a baseline.

@@ -97,6 +97,14 @@ def place(name: str) -> str:
     return "final_norm" if any(_NORM.search(part) for part in parts) else "other"
 
 
+def is_matrix(name: str, shape: Sequence[int]) -> bool:
+    """Whether a tensor is a linear map of a layer, or a stack of such maps, rather than a table.
+
+    Embeddings and heads are tables with a row for each token, and far too large to decompose.
+    """
+    return len(shape) in (2, 3) and min(shape[-2:]) > 1 and _layer(place(name)) is not None
+
+
 def holds(group: str, place: str) -> bool:
     """Whether a group contains a place, which is the finest group of some tensor."""
     outer, inner = _GROUP.fullmatch(group), _GROUP.fullmatch(place)

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from evomerge.merge.parameters import Parameter
 from evomerge.merge.stages.combine import total
 from evomerge.merge.stages.elect import everyone
-from evomerge.merge.stages.kinds import Combine, Elect, Post, Sparsify, Weigh
+from evomerge.merge.stages.kinds import Combine, Elect, Matrix, Post, Sparsify, Weigh
 from evomerge.merge.stages.sparsify import keep_all
 from evomerge.merge.stages.weigh import as_given
 
@@ -30,6 +30,8 @@ class MergeMethod:
         weigh: the factors of the experts.
         elect: which experts take part at each entry.
         combine: one vector from those of the experts.
+        matrix: for methods that merge matrices as a whole, what replaces sparsify, weigh, elect
+            and combine on them; these merge whatever is no matrix of a layer (`groups.is_matrix`).
         post: what is done to this vector, if anything.
         only_ratios: whether the coefficients count by their ratios alone; coefficients whose sum is
             zero then have no meaning, and leave the base.
@@ -46,6 +48,7 @@ class MergeMethod:
     weigh: Weigh = as_given
     elect: Elect = everyone
     combine: Combine = total
+    matrix: Matrix | None = None
     post: Post | None = None
     only_ratios: bool = False
     n_experts: int | None = None
@@ -68,6 +71,7 @@ class MergeMethod:
             "needs the base": self.needs_base,
             f"exactly {self.n_experts} experts": self.n_experts is not None,
             "only ratios of coefficients": self.only_ratios,
+            "matrices as a whole": self.matrix is not None,
             "reads the whole model": self.whole_model,
         }
         return tuple(name for name, holds in named.items() if holds)

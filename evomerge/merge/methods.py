@@ -9,6 +9,9 @@ the base bit for bit; a single coefficient of one, with every parameter where it
 gives that expert bit for bit; the order of the experts does not matter.
 """
 
+from difflib import get_close_matches
+
+from evomerge.errors import UsageError
 from evomerge.merge.catalogue.averages import (
     LINEAR,
     METAGPT,
@@ -57,7 +60,7 @@ from evomerge.merge.catalogue.sphere import (
 )
 from evomerge.merge.method import MergeMethod
 
-__all__ = ["LINEAR", "METHODS", "TASK_ARITHMETIC", "MergeMethod"]
+__all__ = ["LINEAR", "METHODS", "TASK_ARITHMETIC", "MergeMethod", "find_method"]
 
 METHODS: dict[str, MergeMethod] = {
     method.name: method
@@ -102,3 +105,16 @@ METHODS: dict[str, MergeMethod] = {
         KARCHER_MERGEKIT,
     )
 }
+
+
+def find_method(name: str) -> MergeMethod:
+    """The method that a recipe or an experiment file names.
+
+    Raises:
+        UsageError: there is none of this name.
+    """
+    if name in METHODS:
+        return METHODS[name]
+    match = get_close_matches(name, METHODS, n=1)
+    hint = f"; did you mean '{match[0]}'?" if match else ""
+    raise UsageError(f"method '{name}' is not known, expected one of {', '.join(METHODS)}{hint}")

@@ -5,9 +5,10 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
+from evomerge.merge.groups import is_matrix
 from evomerge.merge.plans import GroupPlan
 from evomerge.merge.stages.elect import everyone
-from evomerge.merge.stages.kinds import Factor, Moves, Stack
+from evomerge.merge.stages.kinds import Factor, Matrix, Moves, Post, Stack
 from evomerge.merge.vectors import ExpertVector
 
 _CHUNK_BYTES = 8 << 20
@@ -29,6 +30,10 @@ def combined(
         a span and the merged vector Δ on it, `(span,)` float32, the caller's to change.
     """
     method = plan.method
+    if method.matrix is not None and is_matrix(vectors[0].tensor, vectors[0].shape):
+        stack = Stack(vectors, plan.coefficients, plan.settings)
+        yield from _whole(method.matrix, method.post, stack, spans)
+        return
     kept = [method.sparsify(*pair) for pair in zip(vectors, plan.settings, strict=True)]
     stack = Stack(vectors, plan.coefficients, plan.settings)
     factors_on = method.weigh(stack)
@@ -44,6 +49,16 @@ def combined(
             elected = method.elect(values if is_given else _scaled(chunks, plan.coefficients))
         delta = method.combine(Moves(values, factors, plan.coefficients, elected))
         yield span, finish(span, delta) if finish else delta
+
+
+def _whole(
+    matrix: Matrix, post: Post | None, stack: Stack, spans: Sequence[slice]
+) -> Iterator[tuple[slice, Tensor]]:
+    """As `combined`, for the methods that merge matrices as a whole."""
+    finish = post(stack) if post else None
+    delta = matrix(stack)
+    for span in spans:
+        yield span, finish(span, delta[span]) if finish else delta[span]
 
 
 def _scaled(chunks: Sequence[Tensor], factors: Sequence[Factor]) -> list[Tensor]:

@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 from evomerge.errors import UsageError
 from evomerge.merge.method import MergeMethod
-from evomerge.merge.methods import METHODS
+from evomerge.merge.methods import find_method
 from evomerge.merge.parameters import FRACTION, Parameter
 from evomerge.merge.stages.kinds import Settings
 from evomerge.records import GroupRecipe, ParameterValue, Recipe
@@ -69,12 +69,10 @@ def plan_recipe(recipe: Recipe, known_experts: Sequence[str]) -> dict[str, Group
 
 
 def _plan_group(where: str, group: GroupRecipe, experts: tuple[str, ...]) -> GroupPlan:
-    method = METHODS.get(group.method)
-    if method is None:
-        raise UsageError(
-            f"{where}: method '{group.method}' is not known, expected one of {_listed(METHODS)}"
-            f"{_nearest(group.method, METHODS)}"
-        )
+    try:
+        method = find_method(group.method)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error}") from error
     _check_names(where, method, group)
     _check_number(where, method, experts)
     values = {
@@ -151,10 +149,10 @@ def _range(limits: tuple[float, float]) -> str:
     return f"a number from {limits[0]:g} to {limits[1]:g}"
 
 
-def _listed(names: Sequence[str] | dict[str, MergeMethod]) -> str:
+def _listed(names: Sequence[str]) -> str:
     return ", ".join(names) or "nothing"
 
 
-def _nearest(name: str, names: Sequence[str] | dict[str, MergeMethod]) -> str:
+def _nearest(name: str, names: Sequence[str]) -> str:
     match = get_close_matches(name, list(names), n=1)
     return f"; did you mean '{match[0]}'?" if match else ""

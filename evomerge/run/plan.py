@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from evomerge.config.experiment import Experiment
 from evomerge.errors import JournalError
-from evomerge.merge.methods import METHODS, MergeMethod
+from evomerge.merge.methods import MergeMethod, find_method
 from evomerge.records import Job, Phase, Recipe
 from evomerge.run.baselines import baseline_recipes
 from evomerge.run.estimates import ObjectiveTasks
@@ -61,7 +61,7 @@ class Plan:
     @property
     def method(self) -> MergeMethod:
         """The merge method that is searched."""
-        return METHODS[self.experiment.merge.method]
+        return find_method(self.experiment.merge.method)
 
     @cached_property
     def objectives(self) -> tuple[ObjectiveTasks, ...]:

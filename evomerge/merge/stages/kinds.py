@@ -108,6 +108,8 @@ Weigh = Callable[[Stack], Factors]
 Elect = Callable[[Sequence[Tensor]], list[Tensor]]
 Combine = Callable[[Moves], Tensor]
 Post = Callable[[Stack], Finish]
+Matrix = Callable[[Stack], Tensor]
+"""Gives Δ of a whole matrix, or of a stack of them: `(n,)` float32, the caller's to change."""
 
 
 def add(terms: Sequence[Tensor]) -> Tensor:
