@@ -7,32 +7,50 @@ from rich.console import Console
 
 from evomerge.config.experiment import Experiment
 from evomerge.merge.methods import METHODS
+from evomerge.merge.parameters import Parameter
+from evomerge.merge.posts import POSTS
 from evomerge.search.table import CONTROLLERS
 
 
 def method_rows() -> list[dict[str, Any]]:
-    """Every merge method with its parameters, as JSON values."""
-    return [
+    """Every merge method with its parameters, then every stage that may follow one, as JSON."""
+    methods = [
         {
             "name": method.name,
             "definition": method.definition,
             "summary": method.summary,
             "reference": method.reference,
             "traits": list(method.traits),
-            "parameters": [
-                {
-                    "name": parameter.name,
-                    "low": parameter.low,
-                    "high": parameter.high,
-                    "default": parameter.default,
-                    "per_expert": parameter.per_expert,
-                    "scale": parameter.scale,
-                    "description": parameter.description,
-                }
-                for parameter in method.parameters
-            ],
+            "parameters": _parameters(method.parameters),
         }
         for method in METHODS.values()
+    ]
+    posts = [
+        {
+            "name": f"METHOD+{post.name}",
+            "definition": "paper",
+            "summary": post.summary,
+            "reference": post.reference,
+            "traits": list(post.traits),
+            "parameters": _parameters(post.parameters),
+        }
+        for post in POSTS.values()
+    ]
+    return methods + posts
+
+
+def _parameters(parameters: Sequence[Parameter]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": parameter.name,
+            "low": parameter.low,
+            "high": parameter.high,
+            "default": parameter.default,
+            "per_expert": parameter.per_expert,
+            "scale": parameter.scale,
+            "description": parameter.description,
+        }
+        for parameter in parameters
     ]
 
 
@@ -69,9 +87,12 @@ def print_controllers(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def experiment_schema() -> dict[str, Any]:
-    """The JSON Schema of the experiment file, with the names of the tables filled in."""
+    """The JSON Schema of the experiment file, with the names of the tables filled in.
+
+    Methods are examples rather than all that there is: they may have stages behind their names.
+    """
     schema = Experiment.model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    schema["$defs"]["Merge"]["properties"]["method"]["enum"] = list(METHODS)
+    schema["$defs"]["Merge"]["properties"]["method"]["examples"] = list(METHODS)
     schema["$defs"]["Search"]["properties"]["controller"]["enum"] = list(CONTROLLERS)
     return schema

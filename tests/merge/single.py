@@ -15,6 +15,9 @@ from evomerge.records import GroupRecipe, Recipe, TensorInfo
 
 NAMES = ("a", "b", "c", "d", "e")
 
+COMPOSED = ("ties+lines", "dare_ties+slack+lines", "task_arithmetic+norm_match", "slerp+lines")
+"""Methods that are not in the table but made of what is."""
+
 
 class MemorySource:
     """A model held in memory, which counts how often each tensor is read."""
