@@ -9,6 +9,7 @@ the base bit for bit; a single coefficient of one, with every parameter where it
 gives that expert bit for bit; the order of the experts does not matter.
 """
 
+from collections.abc import Collection
 from difflib import get_close_matches
 
 from evomerge.errors import UsageError
@@ -59,7 +60,9 @@ from evomerge.merge.catalogue.sphere import (
     SLERP,
     SLERP_MERGEKIT,
 )
+from evomerge.merge.compose import followed_by
 from evomerge.merge.method import MergeMethod
+from evomerge.merge.posts import POSTS
 
 __all__ = ["LINEAR", "METHODS", "TASK_ARITHMETIC", "MergeMethod", "find_method"]
 
@@ -113,11 +116,23 @@ METHODS: dict[str, MergeMethod] = {
 def find_method(name: str) -> MergeMethod:
     """The method that a recipe or an experiment file names.
 
+    A name is one of the table, with any stages of `posts` behind it: `ties+lines+norm_match` scales
+    what TIES gives by the layer, and the result to a norm.
+
     Raises:
-        UsageError: there is none of this name.
+        UsageError: there is none of this name, or its parts do not go together.
     """
-    if name in METHODS:
-        return METHODS[name]
-    match = get_close_matches(name, METHODS, n=1)
+    rest, plus, post = name.rpartition("+")
+    if plus:
+        if post not in POSTS:
+            raise UsageError(f"in method '{name}' the stage {_unknown(post, POSTS)}")
+        return followed_by(find_method(rest), POSTS[post])
+    if name not in METHODS:
+        raise UsageError(f"method {_unknown(name, METHODS)}")
+    return METHODS[name]
+
+
+def _unknown(name: str, table: Collection[str]) -> str:
+    match = get_close_matches(name, table, n=1)
     hint = f"; did you mean '{match[0]}'?" if match else ""
-    raise UsageError(f"method '{name}' is not known, expected one of {', '.join(METHODS)}{hint}")
+    return f"'{name}' is not known, expected one of {', '.join(table)}{hint}"

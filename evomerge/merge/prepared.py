@@ -14,8 +14,9 @@ import torch
 from torch import Tensor
 
 from evomerge.errors import ModelError, NonFiniteError, ShapeError
-from evomerge.merge.groups import assign
-from evomerge.merge.pipeline import combined, n_entries_of_chunk, row_spans
+from evomerge.merge.groups import assign, depths
+from evomerge.merge.method import Space
+from evomerge.merge.pipeline import combined, followed, n_entries_of_chunk, row_spans
 from evomerge.merge.plans import GroupPlan, plan_recipe
 from evomerge.merge.statistics import Sources, Statistics
 from evomerge.merge.vectors import Cache, ExpertVector
@@ -50,6 +51,7 @@ class PreparedMerge:
         self._experts = dict(experts)
         self._statistics = Statistics(statistics)
         self._infos = dict(base.infos())
+        self._depths = depths(self._infos)
         self._cache = Cache(_CACHE_BYTES)
         self._assigned: tuple[tuple[str, ...], dict[str, str]] = ((), {})
         for name, expert in self._experts.items():
@@ -154,33 +156,42 @@ class PreparedMerge:
             stored = self._flat(plan.copied_expert, info.name)
             yield from ((span, stored[span]) for span in spans)
             return
-        base = self._origin(info, plan)
-        vectors = [self._vector(expert, info, plan, seed, origin=base) for expert in plan.experts]
-        for span, delta in combined(plan, vectors, spans):
+        base = self._base.read(info.name).reshape(-1) if plan.method.needs_base else None
+        vectors = self._vectors(info, plan, seed, space=plan.method.space)
+        merged = combined(plan, vectors, spans)
+        if base is not None and plan.method.after:
+            if plan.method.space == "weights":
+                merged = ((span, weights.sub_(base[span])) for span, weights in merged)
+                vectors = self._vectors(info, plan, seed, space="task_vectors")
+            merged = followed(plan, vectors, merged, spans)
+        for span, delta in merged:
             yield span, delta if base is None else delta.add_(base[span])
 
+    def _vectors(
+        self, info: TensorInfo, plan: GroupPlan, seed: int, *, space: Space
+    ) -> list[ExpertVector]:
+        return [self._vector(expert, info, plan, seed, space) for expert in plan.experts]
+
     def _vector(
-        self, expert: str, info: TensorInfo, plan: GroupPlan, seed: int, *, origin: Tensor | None
+        self, expert: str, info: TensorInfo, plan: GroupPlan, seed: int, space: Space
     ) -> ExpertVector:
         return ExpertVector(
             expert,
             info.name,
             shape=info.shape,
+            depth=self._depths[info.name],
             read=partial(self._flat, expert, info.name),
-            origin=origin,
+            origin=self._base.read(info.name).reshape(-1) if space == "task_vectors" else None,
             spans=row_spans(info.shape, n_entries_of_chunk(len(plan.experts))),
             seed=seed,
             cache=self._cache,
             model=lambda: (
-                self._vector(expert, other, plan, seed, origin=self._origin(other, plan))
+                self._vector(expert, other, plan, seed, space)
                 for other in self._infos.values()
                 if _is_merged(other)
             ),
             statistics=self._statistics,
         )
-
-    def _origin(self, info: TensorInfo, plan: GroupPlan) -> Tensor | None:
-        return self._base.read(info.name).reshape(-1) if plan.method.needs_base else None
 
     def _flat(self, expert: str, name: str) -> Tensor:
         return self._experts[expert].read(name).reshape(-1)

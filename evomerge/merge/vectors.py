@@ -14,7 +14,7 @@ from torch import Tensor
 from evomerge.merge.random_bits import random_bits, stream_key
 from evomerge.merge.selection import kth_largest, kth_largest_magnitude
 from evomerge.merge.statistics import Statistics
-from evomerge.merge.sums import row_length
+from evomerge.merge.sums import row_length, total
 
 _N_KEPT = 1 << 14
 _LARGEST_KEPT = 1 << 18
@@ -63,6 +63,7 @@ class ExpertVector:
         expert: the expert's name.
         tensor: the tensor's name.
         shape: the tensor's shape, without a 0.
+        depth: how deep in the model it lies, from 0 to 1, see `groups.depths`.
         read: gives the expert's flat tensor in its stored dtype; called when first needed.
         origin: `(n,)` flat base tensor that is subtracted, or None.
         spans: the chunks in which large tensors are worked on.
@@ -80,6 +81,7 @@ class ExpertVector:
         tensor: str,
         *,
         shape: tuple[int, ...],
+        depth: float,
         read: Callable[[], Tensor],
         origin: Tensor | None,
         spans: tuple[slice, ...],
@@ -91,6 +93,7 @@ class ExpertVector:
         self.expert = expert
         self.tensor = tensor
         self.shape = shape
+        self.depth = depth
         self.n = math.prod(shape)
         self.row = row_length(shape)
         self.key = (expert, tensor, origin is not None)
@@ -138,6 +141,13 @@ class ExpertVector:
         return self.cache.numbers(
             (*self.key, k),
             lambda: (kth_largest_magnitude(lambda: self.over_chunks(self.chunk), k),),
+        )[0]
+
+    def energy(self) -> float:
+        """Σ v² over the tensor."""
+        return self.cache.numbers(
+            (*self.key, "energy"),
+            lambda: (total(self.shape, lambda span: self.chunk(span).double().square_()),),
         )[0]
 
     def ranks_in_row(self, span: slice) -> Tensor:
