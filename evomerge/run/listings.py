@@ -12,11 +12,10 @@ from evomerge.merge.posts import POSTS
 from evomerge.merge.rules import RULES, WeightRule
 from evomerge.search.table import CONTROLLERS
 
-
 _HEADINGS = {
     "method": "Merge methods: `method: NAME`, or several to choose from",
     "post-stage": "Post-stages, behind any method's name and behind each other",
-    "weight rule": "Weight rules: coefficients of [bold]linear[/], functions of evomerge.merge.rules",
+    "weight rule": "Weight rules: coefficients of `linear`, functions of evomerge.merge.rules",
 }
 
 
