@@ -184,10 +184,11 @@ def _live_tensors(
     ignored = [r"rotary_emb\.inv_freq$", *(model._keys_to_ignore_on_load_unexpected or ())]
     tensors, homeless = {}, []
     for name, value in stored.items():
-        if name in spare or any(re.search(pattern, name) for pattern in ignored):
-            tensors[name] = value.to(model.device, model.dtype, copy=True)
-        elif name in places and _same(places[name], value):
+        if name not in spare and name in places and _same(places[name], value):
             tensors[name] = places[name]
+        # After its place: GPT-2's pattern for `attn.bias`, a mask, fits `c_attn.bias` as well.
+        elif name in spare or any(re.search(pattern, name) for pattern in ignored):
+            tensors[name] = value.to(model.device, model.dtype, copy=True)
         else:
             homeless.append(name)
     if homeless:
