@@ -20,6 +20,7 @@ def wrapped_in(wrapper: Wrapper, inner: MergeMethod) -> MergeMethod:
         "merges whole weights": inner.space == "weights",
         "looks at the weights themselves": inner.reads_weights,
         "reads the whole model": inner.whole_model,
+        "needs statistics": bool(inner.statistics),
         "merges matrices as a whole": inner.matrix is not None,
         "has a stage behind it": bool(inner.after),
     }

@@ -34,6 +34,7 @@ from evomerge.merge.catalogue.conflicts import (
     SCE_MERGEKIT,
     WIDEN,
 )
+from evomerge.merge.catalogue.informed import FISHER, REGMEAN
 from evomerge.merge.catalogue.sparse import (
     ARCEE_FUSION,
     BREADCRUMBS,
@@ -125,6 +126,8 @@ METHODS: dict[str, MergeMethod] = {
         WUDI,
         OPTMERGE,
         OPCM,
+        REGMEAN,
+        FISHER,
     )
 }
 

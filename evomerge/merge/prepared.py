@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from evomerge.merge.groups import assign, depths
 from evomerge.merge.method import Space
 from evomerge.merge.pipeline import combined, followed, n_entries_of_chunk, row_spans
 from evomerge.merge.plans import GroupPlan, plan_recipe
+from evomerge.merge.statistics import Sources, Statistics
 from evomerge.merge.store import FactorStore
 from evomerge.merge.vectors import Cache, ExpertVector
 from evomerge.records import LowRankSource, Recipe, TensorInfo, TensorSource
@@ -37,6 +39,7 @@ class PreparedMerge:
         experts: the models to merge by name; each must have the base's tensors at least.
         prepared: directory for what spectral methods work out once, which processes may share and
             runs may reuse; one that lasts as long as this object by default.
+        statistics: what was collected from text, for the methods that need it.
 
     Raises:
         ModelError: an expert lacks tensors of the base.
@@ -47,11 +50,13 @@ class PreparedMerge:
         self,
         base: TensorSource,
         experts: Mapping[str, TensorSource],
+        statistics: Sources = MappingProxyType({}),
         *,
         prepared: Path | None = None,
     ) -> None:
         self._base = base
         self._experts = dict(experts)
+        self._statistics = Statistics(statistics)
         self._infos = dict(base.infos())
         self._depths = depths(self._infos)
         self._cache = Cache(_CACHE_BYTES)
@@ -103,6 +108,8 @@ class PreparedMerge:
     def _plan(self, recipe: Recipe) -> dict[str, GroupPlan]:
         """The plan of every tensor, the recipe being checked."""
         plans = plan_recipe(recipe, tuple(self._experts))
+        for plan in plans.values():
+            self._statistics.require(plan.method.statistics, plan.experts, method=plan.method.name)
         group_names = tuple(recipe.groups)
         if self._assigned[0] != group_names:
             self._assigned = (group_names, assign(self._infos, group_names))
@@ -193,6 +200,7 @@ class PreparedMerge:
                 for other in self._infos.values()
                 if _is_merged(other)
             ),
+            statistics=self._statistics,
         )
 
     def _factors(self, expert: str, name: str) -> tuple[Tensor, Tensor] | None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from evomerge.merge.random_bits import random_bits, stream_key
 from evomerge.merge.selection import kth_largest, kth_largest_magnitude
+from evomerge.merge.statistics import Statistics
 from evomerge.merge.store import FactorStore
 from evomerge.merge.sums import row_length, total
 
@@ -73,6 +74,7 @@ class ExpertVector:
         store: what is kept in files.
         factors: gives the two factors whose product the task vector is, if the expert has them.
         model: gives the expert's vectors of all tensors that are merged, this one among them.
+        statistics: what is known about how the models treat text.
 
     `n` is the number of entries, `key` what tells this vector from all others of the same models.
     """
@@ -93,6 +95,7 @@ class ExpertVector:
         store: FactorStore,
         factors: Callable[[], tuple[Tensor, Tensor] | None],
         model: Callable[[], Iterable["ExpertVector"]],
+        statistics: Statistics,
     ) -> None:
         self.expert = expert
         self.tensor = tensor
@@ -106,6 +109,7 @@ class ExpertVector:
         self.store = store
         self.factors = factors
         self.model = model
+        self.statistics = statistics
         self._seed = seed
         self._read = read
         self._origin = origin
@@ -135,6 +139,7 @@ class ExpertVector:
             store=self.store,
             factors=lambda: None,
             model=lambda: iter(()),
+            statistics=self.statistics,
         )
 
     def chunk(self, span: slice) -> Tensor:

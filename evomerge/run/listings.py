@@ -9,13 +9,23 @@ from evomerge.config.experiment import Experiment
 from evomerge.merge.methods import METHODS
 from evomerge.merge.parameters import Parameter
 from evomerge.merge.posts import POSTS
+from evomerge.merge.rules import RULES, WeightRule
+from evomerge.merge.wrappers import WRAPPERS
 from evomerge.search.table import CONTROLLERS
+
+_HEADINGS = {
+    "method": "Merge methods: `method: NAME`, or several to choose from",
+    "basis": "Bases, around the name of a method that merges the entries of task vectors",
+    "post-stage": "Post-stages, behind any method's name and behind each other",
+    "weight rule": "Weight rules: coefficients of `linear`, functions of evomerge.merge.rules",
+}
 
 
 def method_rows() -> list[dict[str, Any]]:
-    """Every merge method with its parameters, then every stage that may follow one, as JSON."""
+    """Every method with its parameters, every basis, every stage that may follow, every rule."""
     methods = [
         {
+            "kind": "method",
             "name": method.name,
             "definition": method.definition,
             "summary": method.summary,
@@ -25,8 +35,21 @@ def method_rows() -> list[dict[str, Any]]:
         }
         for method in METHODS.values()
     ]
+    bases = [
+        {
+            "kind": "basis",
+            "name": f"{wrapper.name}(METHOD)",
+            "definition": "paper",
+            "summary": wrapper.summary,
+            "reference": wrapper.reference,
+            "traits": ["matrices as a whole"],
+            "parameters": [],
+        }
+        for wrapper in WRAPPERS.values()
+    ]
     posts = [
         {
+            "kind": "post-stage",
             "name": f"METHOD+{post.name}",
             "definition": "paper",
             "summary": post.summary,
@@ -36,7 +59,17 @@ def method_rows() -> list[dict[str, Any]]:
         }
         for post in POSTS.values()
     ]
-    return methods + posts
+    return [*methods, *bases, *posts, *map(_rule_row, RULES.values())]
+
+
+def _rule_row(rule: WeightRule) -> dict[str, Any]:
+    return {
+        "kind": "weight rule",
+        "name": rule.name,
+        "call": rule.call,
+        "summary": rule.summary,
+        "reference": rule.reference,
+    }
 
 
 def _parameters(parameters: Sequence[Parameter]) -> list[dict[str, Any]]:
@@ -55,20 +88,30 @@ def _parameters(parameters: Sequence[Parameter]) -> list[dict[str, Any]]:
 
 
 def print_methods(rows: Sequence[dict[str, Any]]) -> None:
-    """Print each method with its parameters below it."""
+    """Print each method, basis and stage with its parameters, and each rule with its call."""
     console = Console(highlight=False)
-    for row in rows:
-        console.print(f"[bold]{row['name']}[/]  {row['summary']}  {row['reference']}")
-        if row["traits"]:
-            console.print(f"    {', '.join(row['traits'])}")
-        for p in row["parameters"]:
-            whose = "per expert" if p["per_expert"] else "global"
-            scale = " log" if p["scale"] == "log" else ""
-            bounds = rf"\[{p['low']:g}, {p['high']:g}]{scale}"
-            console.print(
-                f"    {p['name']:<12} {bounds:<12} default {p['default']:g}, {whose}: "
-                f"{p['description']}"
-            )
+    for kind, heading in _HEADINGS.items():
+        console.print(f"{heading}\n")
+        for row in rows:
+            if row["kind"] == kind == "weight rule":
+                console.print(f"[bold]{row['call']}[/]  {row['summary']}  {row['reference']}")
+            elif row["kind"] == kind:
+                _print_method(console, row)
+        console.print()
+
+
+def _print_method(console: Console, row: dict[str, Any]) -> None:
+    console.print(f"[bold]{row['name']}[/]  {row['summary']}  {row['reference']}")
+    if row["traits"]:
+        console.print(f"    {', '.join(row['traits'])}")
+    for p in row["parameters"]:
+        whose = "per expert" if p["per_expert"] else "global"
+        scale = " log" if p["scale"] == "log" else ""
+        bounds = rf"\[{p['low']:g}, {p['high']:g}]{scale}"
+        console.print(
+            f"    {p['name']:<12} {bounds:<12} default {p['default']:g}, {whose}: "
+            f"{p['description']}"
+        )
 
 
 def controller_rows() -> list[dict[str, Any]]:

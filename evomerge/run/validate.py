@@ -136,7 +136,7 @@ def _check_models(experiment: Experiment, located: Located) -> Iterator[Problem]
                 "base's tokenizer beside its weights, as save_pretrained writes it"
             )
             yield located.problem(("base",), message)
-        yield from _check_groups(experiment, opened[("base",)], located)
+        yield from _check_groups(experiment, base, located)
         experts = {str(key[1]): opened[key] for key in opened if key != ("base",)}
         yield from _located_mismatches(base, experts, located)
 
