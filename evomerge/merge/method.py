@@ -42,6 +42,7 @@ class MergeMethod:
             zero then have no meaning, and leave the base.
         lenient: whether an expert that the election leaves out takes part all the same where the
             majority is small beside its vote, see `elect.with_slack`.
+        reads_weights: whether its stages look at weights beside the vectors.
         n_experts: how many experts it merges, no more and no fewer; None where any number.
         whole_model: whether a tensor's merge depends on the experts' other tensors.
         statistics: what must have been collected from text, see `merge.statistics`.
@@ -61,6 +62,7 @@ class MergeMethod:
     after: tuple[PostStage, ...] = ()
     only_ratios: bool = False
     lenient: bool = False
+    reads_weights: bool = False
     n_experts: int | None = None
     whole_model: bool = False
     statistics: tuple[Kind, ...] = ()

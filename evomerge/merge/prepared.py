@@ -2,12 +2,14 @@
 
 Memory: beside the model that is written to, a merge holds at most 64 MiB and one tensor: a cache of
 at most `_CACHE_BYTES`, which spares small models the same work at every candidate, and the chunks
-of `pipeline`.
+of `pipeline`. Methods and stages that need whole matrices hold a few of the size of the one that is
+merged; what they work out once is in mapped files (`store`).
 """
 
 import math
 from collections.abc import Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 
 import torch
@@ -19,8 +21,9 @@ from evomerge.merge.method import Space
 from evomerge.merge.pipeline import combined, followed, n_entries_of_chunk, row_spans
 from evomerge.merge.plans import GroupPlan, plan_recipe
 from evomerge.merge.statistics import Sources, Statistics
+from evomerge.merge.store import FactorStore
 from evomerge.merge.vectors import Cache, ExpertVector
-from evomerge.records import Recipe, TensorInfo, TensorSource
+from evomerge.records import LowRankSource, Recipe, TensorInfo, TensorSource
 
 _CACHE_BYTES = 32 << 20
 
@@ -34,6 +37,8 @@ class PreparedMerge:
     Args:
         base: the model whose tensors, shapes and dtypes every merge has.
         experts: the models to merge by name; each must have the base's tensors at least.
+        prepared: directory for what spectral methods work out once, which processes may share and
+            runs may reuse; one that lasts as long as this object by default.
         statistics: what was collected from text, for the methods that need it.
 
     Raises:
@@ -46,6 +51,8 @@ class PreparedMerge:
         base: TensorSource,
         experts: Mapping[str, TensorSource],
         statistics: Sources = MappingProxyType({}),
+        *,
+        prepared: Path | None = None,
     ) -> None:
         self._base = base
         self._experts = dict(experts)
@@ -53,6 +60,7 @@ class PreparedMerge:
         self._infos = dict(base.infos())
         self._depths = depths(self._infos)
         self._cache = Cache(_CACHE_BYTES)
+        self._store = FactorStore(prepared)
         self._assigned: tuple[tuple[str, ...], dict[str, str]] = ((), {})
         for name, expert in self._experts.items():
             _check_fit(name, expert.infos(), self._infos)
@@ -185,6 +193,8 @@ class PreparedMerge:
             spans=row_spans(info.shape, n_entries_of_chunk(len(plan.experts))),
             seed=seed,
             cache=self._cache,
+            store=self._store,
+            factors=partial(self._factors, expert, info.name),
             model=lambda: (
                 self._vector(expert, other, plan, seed, space)
                 for other in self._infos.values()
@@ -192,6 +202,10 @@ class PreparedMerge:
             ),
             statistics=self._statistics,
         )
+
+    def _factors(self, expert: str, name: str) -> tuple[Tensor, Tensor] | None:
+        source = self._experts[expert]
+        return source.factors(name) if isinstance(source, LowRankSource) else None
 
     def _flat(self, expert: str, name: str) -> Tensor:
         return self._experts[expert].read(name).reshape(-1)

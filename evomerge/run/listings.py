@@ -10,17 +10,19 @@ from evomerge.merge.methods import METHODS
 from evomerge.merge.parameters import Parameter
 from evomerge.merge.posts import POSTS
 from evomerge.merge.rules import RULES, WeightRule
+from evomerge.merge.wrappers import WRAPPERS
 from evomerge.search.table import CONTROLLERS
 
 _HEADINGS = {
     "method": "Merge methods: `method: NAME`, or several to choose from",
+    "basis": "Bases, around the name of a method that merges the entries of task vectors",
     "post-stage": "Post-stages, behind any method's name and behind each other",
     "weight rule": "Weight rules: coefficients of `linear`, functions of evomerge.merge.rules",
 }
 
 
 def method_rows() -> list[dict[str, Any]]:
-    """Every method with its parameters, every stage that may follow one, every weight rule."""
+    """Every method with its parameters, every basis, every stage that may follow, every rule."""
     methods = [
         {
             "kind": "method",
@@ -32,6 +34,18 @@ def method_rows() -> list[dict[str, Any]]:
             "parameters": _parameters(method.parameters),
         }
         for method in METHODS.values()
+    ]
+    bases = [
+        {
+            "kind": "basis",
+            "name": f"{wrapper.name}(METHOD)",
+            "definition": "paper",
+            "summary": wrapper.summary,
+            "reference": wrapper.reference,
+            "traits": ["matrices as a whole"],
+            "parameters": [],
+        }
+        for wrapper in WRAPPERS.values()
     ]
     posts = [
         {
@@ -45,7 +59,7 @@ def method_rows() -> list[dict[str, Any]]:
         }
         for post in POSTS.values()
     ]
-    return [*methods, *posts, *map(_rule_row, RULES.values())]
+    return [*methods, *bases, *posts, *map(_rule_row, RULES.values())]
 
 
 def _rule_row(rule: WeightRule) -> dict[str, Any]:
@@ -74,7 +88,7 @@ def _parameters(parameters: Sequence[Parameter]) -> list[dict[str, Any]]:
 
 
 def print_methods(rows: Sequence[dict[str, Any]]) -> None:
-    """Print each method and post-stage with its parameters, and each weight rule with its call."""
+    """Print each method, basis and stage with its parameters, and each rule with its call."""
     console = Console(highlight=False)
     for kind, heading in _HEADINGS.items():
         console.print(f"{heading}\n")

@@ -13,14 +13,20 @@ ALL = (*METHODS, *COMPOSED)
 BY_RATIO = ("ties:mergekit", "della:mergekit", "sce:mergekit", "task_arithmetic+norm_match")
 """Coefficients count by their ratios, but may cancel and still mean something."""
 
-COUNT_EXPERTS = ("sce", "consensus", "consensus_ties", "pcb", "widen", "ram", "ram_plus")
+COUNT_EXPERTS = ("sce", "consensus", "consensus_ties", "pcb", "widen", "ram", "ram_plus", "opcm")
 """An expert counts as one whatever its coefficient, or not at all at 0."""
 
 LOSES = ("nearswap", "arcee_fusion", "pcb", "widen")
 """Not even several equal experts are merged whole."""
 
 ADDS_UP = (
-    *("task_arithmetic", "dare_linear", "dare_linear:mergekit", "dare_ties:mergekit"),
+    *(
+        "task_arithmetic",
+        "knots(task_arithmetic)",
+        "dare_linear",
+        "dare_linear:mergekit",
+        "dare_ties:mergekit",
+    ),
     *("della_linear", "della_linear:mergekit", "breadcrumbs", "breadcrumbs_ties", "consensus"),
 )
 

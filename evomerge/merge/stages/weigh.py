@@ -29,6 +29,11 @@ def shares(stack: Stack) -> Factors:
     return constant(normalised(stack.coefficients))
 
 
+def evenly(stack: Stack) -> Factors:
+    """aᵢ = 1: λ times the plain mean at equal coefficients λ."""
+    return constant(weighted(stack.coefficients, [1.0] * len(stack.coefficients)))
+
+
 def by_energy(stack: Stack) -> Factors:
     """aᵢ = (mean vᵢ²)^`power`: the experts that changed the tensor most count most (VaRM)."""
     energies = [vector.energy() for vector in stack.vectors]
@@ -79,9 +84,9 @@ def weighted(coefficients: Sequence[float], weights: Sequence[float]) -> tuple[f
 
 
 def _model_energy(vector: ExpertVector) -> float:
-    expert, _, is_task_vector = vector.key
+    expert, _, *space = vector.key
     return vector.cache.numbers(
-        (expert, is_task_vector, "energy of model"),
+        (expert, *space, "energy of model"),
         lambda: (math.fsum(other.energy() for other in vector.model()),),
     )[0]
 
