@@ -63,10 +63,39 @@ class Objective(Section):
         return self.task
 
 
+Choice = str | Annotated[tuple[str, ...], Field(min_length=1)]
+Methods = Choice | Annotated[dict[str, Choice], Field(min_length=1)]
+
+
+def _require_methods(found: object) -> object:
+    """One message for all forms; a check by type alone would complain about each."""
+    choices = list(found.values()) if isinstance(found, dict) else [found]
+    if choices and all(map(_is_choice, choices)):
+        return found
+    raise PydanticCustomError(
+        "methods",
+        "expected a merge method, a list of different ones, or a mapping from layer groups "
+        "to either",
+    )
+
+
+def _is_choice(found: object) -> bool:
+    if isinstance(found, list | tuple):
+        return 0 < len(found) == len({*map(repr, found)}) and all(
+            isinstance(name, str) for name in found
+        )
+    return isinstance(found, str)
+
+
 class Merge(Section):
     """How experts are merged and how finely the search may differ between layers."""
 
-    method: str = Field("task_arithmetic", description="merge method, see `evomerge methods`")
+    method: Annotated[Methods, BeforeValidator(_require_methods)] = Field(
+        "task_arithmetic",
+        description="merge method, see `evomerge methods`; a list: the search chooses one for each "
+        "layer group; a mapping: a method or a list for `default`, embeddings, layers, attention, "
+        "mlp, other, final_norm, head, or a layer group by its name",
+    )
     granularity: int = Field(
         1, ge=1, le=1024, description="layers per group; smaller means more genes"
     )

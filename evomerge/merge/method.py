@@ -9,6 +9,7 @@ from evomerge.merge.stages.elect import everyone
 from evomerge.merge.stages.kinds import Combine, Elect, Matrix, Post, Sparsify, Weigh
 from evomerge.merge.stages.sparsify import keep_all
 from evomerge.merge.stages.weigh import as_given
+from evomerge.merge.statistics import Kind
 
 _MERGEKIT = ":mergekit"
 
@@ -37,6 +38,7 @@ class MergeMethod:
             zero then have no meaning, and leave the base.
         n_experts: how many experts it merges, no more and no fewer; None where any number.
         whole_model: whether a tensor's merge depends on the experts' other tensors.
+        statistics: what must have been collected from text, see `merge.statistics`.
     """
 
     name: str
@@ -53,6 +55,7 @@ class MergeMethod:
     only_ratios: bool = False
     n_experts: int | None = None
     whole_model: bool = False
+    statistics: tuple[Kind, ...] = ()
 
     @property
     def needs_base(self) -> bool:
@@ -73,6 +76,7 @@ class MergeMethod:
             "only ratios of coefficients": self.only_ratios,
             "matrices as a whole": self.matrix is not None,
             "reads the whole model": self.whole_model,
+            f"needs statistics: {', '.join(self.statistics)}": bool(self.statistics),
         }
         return tuple(name for name, holds in named.items() if holds)
 

@@ -33,6 +33,7 @@ from evomerge.merge.catalogue.conflicts import (
     SCE_MERGEKIT,
     WIDEN,
 )
+from evomerge.merge.catalogue.informed import FISHER, REGMEAN
 from evomerge.merge.catalogue.sparse import (
     ARCEE_FUSION,
     BREADCRUMBS,
@@ -103,6 +104,8 @@ METHODS: dict[str, MergeMethod] = {
         MULTISLERP,
         KARCHER,
         KARCHER_MERGEKIT,
+        REGMEAN,
+        FISHER,
     )
 }
 

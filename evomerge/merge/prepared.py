@@ -8,6 +8,7 @@ of `pipeline`.
 import math
 from collections.abc import Iterator, Mapping
 from functools import partial
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -16,6 +17,7 @@ from evomerge.errors import ModelError, NonFiniteError, ShapeError
 from evomerge.merge.groups import assign
 from evomerge.merge.pipeline import combined, n_entries_of_chunk, row_spans
 from evomerge.merge.plans import GroupPlan, plan_recipe
+from evomerge.merge.statistics import Sources, Statistics
 from evomerge.merge.vectors import Cache, ExpertVector
 from evomerge.records import Recipe, TensorInfo, TensorSource
 
@@ -31,15 +33,22 @@ class PreparedMerge:
     Args:
         base: the model whose tensors, shapes and dtypes every merge has.
         experts: the models to merge by name; each must have the base's tensors at least.
+        statistics: what was collected from text, for the methods that need it.
 
     Raises:
         ModelError: an expert lacks tensors of the base.
         ShapeError: a tensor of an expert has another shape than the base's.
     """
 
-    def __init__(self, base: TensorSource, experts: Mapping[str, TensorSource]) -> None:
+    def __init__(
+        self,
+        base: TensorSource,
+        experts: Mapping[str, TensorSource],
+        statistics: Sources = MappingProxyType({}),
+    ) -> None:
         self._base = base
         self._experts = dict(experts)
+        self._statistics = Statistics(statistics)
         self._infos = dict(base.infos())
         self._cache = Cache(_CACHE_BYTES)
         self._assigned: tuple[tuple[str, ...], dict[str, str]] = ((), {})
@@ -89,6 +98,8 @@ class PreparedMerge:
     def _plan(self, recipe: Recipe) -> dict[str, GroupPlan]:
         """The plan of every tensor, the recipe being checked."""
         plans = plan_recipe(recipe, tuple(self._experts))
+        for plan in plans.values():
+            self._statistics.require(plan.method.statistics, plan.experts, method=plan.method.name)
         group_names = tuple(recipe.groups)
         if self._assigned[0] != group_names:
             self._assigned = (group_names, assign(self._infos, group_names))
@@ -165,6 +176,7 @@ class PreparedMerge:
                 for other in self._infos.values()
                 if _is_merged(other)
             ),
+            statistics=self._statistics,
         )
 
     def _origin(self, info: TensorInfo, plan: GroupPlan) -> Tensor | None:

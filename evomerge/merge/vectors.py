@@ -13,6 +13,7 @@ from torch import Tensor
 
 from evomerge.merge.random_bits import random_bits, stream_key
 from evomerge.merge.selection import kth_largest, kth_largest_magnitude
+from evomerge.merge.statistics import Statistics
 from evomerge.merge.sums import row_length
 
 _N_KEPT = 1 << 14
@@ -68,6 +69,7 @@ class ExpertVector:
         seed: the recipe's seed, the key of random masks.
         cache: what is kept between candidates.
         model: gives the expert's vectors of all tensors that are merged, this one among them.
+        statistics: what is known about how the models treat text.
 
     `n` is the number of entries, `key` what tells this vector from all others of the same models.
     """
@@ -84,6 +86,7 @@ class ExpertVector:
         seed: int,
         cache: Cache,
         model: Callable[[], Iterable["ExpertVector"]],
+        statistics: Statistics,
     ) -> None:
         self.expert = expert
         self.tensor = tensor
@@ -93,6 +96,7 @@ class ExpertVector:
         self.key = (expert, tensor, origin is not None)
         self.cache = cache
         self.model = model
+        self.statistics = statistics
         self._seed = seed
         self._read = read
         self._origin = origin

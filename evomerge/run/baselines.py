@@ -10,30 +10,37 @@ RESERVED_NAMES = ("base", "uniform", "default")
 
 
 def baseline_recipes(
-    method: MergeMethod, experts: tuple[str, ...], groups: tuple[str, ...], seed: int
+    methods: Mapping[str, MergeMethod], experts: tuple[str, ...], seed: int
 ) -> dict[str, Recipe]:
-    """The base, each expert by its name, the uniform average, and the method at its defaults."""
+    """The base, each expert by its name, the uniform average, and the methods at their defaults.
 
-    def everywhere(name: str, values: Mapping[str, ParameterValue]) -> Recipe:
-        return Recipe(experts, {group: GroupRecipe(name, values) for group in groups}, seed)
+    Args:
+        methods: the method of each layer group at its default.
+        experts: the experts' names.
+        seed: the recipes' seed.
+    """
+
+    def everywhere(method: MergeMethod, coefficients: tuple[float, ...]) -> Recipe:
+        group = GroupRecipe(method.name, {"coefficient": coefficients})
+        return Recipe(experts, dict.fromkeys(methods, group), seed)
 
     def one_hot(chosen: str) -> tuple[float, ...]:
         return tuple(float(expert == chosen) for expert in experts)
 
-    nothing = everywhere(TASK_ARITHMETIC.name, {"coefficient": (0.0,) * len(experts)})
-    alone = {
-        expert: everywhere(LINEAR.name, {"coefficient": one_hot(expert)}) for expert in experts
+    at_defaults = {group: _default(method, len(experts)) for group, method in methods.items()}
+    return {
+        "base": everywhere(TASK_ARITHMETIC, (0.0,) * len(experts)),
+        **{expert: everywhere(LINEAR, one_hot(expert)) for expert in experts},
+        "uniform": everywhere(LINEAR, (1.0,) * len(experts)),
+        "default": Recipe(experts, at_defaults, seed),
     }
-    uniform = everywhere(LINEAR.name, {"coefficient": (1.0,) * len(experts)})
-    defaults: dict[str, ParameterValue] = {
-        parameter.name: (parameter.default,) * len(experts)
+
+
+def _default(method: MergeMethod, n_experts: int) -> GroupRecipe:
+    values: dict[str, ParameterValue] = {
+        parameter.name: (parameter.default,) * n_experts
         if parameter.per_expert
         else parameter.default
         for parameter in method.parameters
     }
-    return {
-        "base": nothing,
-        **alone,
-        "uniform": uniform,
-        "default": everywhere(method.name, defaults),
-    }
+    return GroupRecipe(method.name, values)

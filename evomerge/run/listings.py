@@ -7,13 +7,15 @@ from rich.console import Console
 
 from evomerge.config.experiment import Experiment
 from evomerge.merge.methods import METHODS
+from evomerge.merge.rules import RULES
 from evomerge.search.table import CONTROLLERS
 
 
 def method_rows() -> list[dict[str, Any]]:
-    """Every merge method with its parameters, as JSON values."""
-    return [
+    """Every merge method with its parameters, then every weight rule, as JSON values."""
+    methods = [
         {
+            "kind": "method",
             "name": method.name,
             "definition": method.definition,
             "summary": method.summary,
@@ -34,23 +36,45 @@ def method_rows() -> list[dict[str, Any]]:
         }
         for method in METHODS.values()
     ]
+    rules = [
+        {
+            "kind": "weight rule",
+            "name": rule.name,
+            "call": rule.call,
+            "summary": rule.summary,
+            "reference": rule.reference,
+        }
+        for rule in RULES.values()
+    ]
+    return methods + rules
 
 
 def print_methods(rows: Sequence[dict[str, Any]]) -> None:
-    """Print each method with its parameters below it."""
+    """Print each method with its parameters below it, and each weight rule with its call."""
     console = Console(highlight=False)
     for row in rows:
-        console.print(f"[bold]{row['name']}[/]  {row['summary']}  {row['reference']}")
-        if row["traits"]:
-            console.print(f"    {', '.join(row['traits'])}")
-        for p in row["parameters"]:
-            whose = "per expert" if p["per_expert"] else "global"
-            scale = " log" if p["scale"] == "log" else ""
-            bounds = rf"\[{p['low']:g}, {p['high']:g}]{scale}"
-            console.print(
-                f"    {p['name']:<12} {bounds:<12} default {p['default']:g}, {whose}: "
-                f"{p['description']}"
-            )
+        if row["kind"] == "method":
+            _print_method(console, row)
+    console.print(
+        "\nweight rules, coefficients of [bold]linear[/] from numbers alone: evomerge.merge.rules"
+    )
+    for row in rows:
+        if row["kind"] == "weight rule":
+            console.print(f"[bold]{row['call']}[/]  {row['summary']}  {row['reference']}")
+
+
+def _print_method(console: Console, row: dict[str, Any]) -> None:
+    console.print(f"[bold]{row['name']}[/]  {row['summary']}  {row['reference']}")
+    if row["traits"]:
+        console.print(f"    {', '.join(row['traits'])}")
+    for p in row["parameters"]:
+        whose = "per expert" if p["per_expert"] else "global"
+        scale = " log" if p["scale"] == "log" else ""
+        bounds = rf"\[{p['low']:g}, {p['high']:g}]{scale}"
+        console.print(
+            f"    {p['name']:<12} {bounds:<12} default {p['default']:g}, {whose}: "
+            f"{p['description']}"
+        )
 
 
 def controller_rows() -> list[dict[str, Any]]:

@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 from evomerge.config.experiment import Experiment
 from evomerge.errors import JournalError
-from evomerge.merge.methods import MergeMethod, find_method
+from evomerge.merge.methods import MergeMethod
 from evomerge.records import Job, Phase, Recipe
 from evomerge.run.baselines import baseline_recipes
+from evomerge.run.choosing import methods_of
 from evomerge.run.estimates import ObjectiveTasks
 from evomerge.search.space import SearchSpace
 
@@ -58,10 +59,10 @@ class Plan:
         """The experts' names, in the order of the experiment file."""
         return tuple(self.experiment.experts)
 
-    @property
-    def method(self) -> MergeMethod:
-        """The merge method that is searched."""
-        return find_method(self.experiment.merge.method)
+    @cached_property
+    def methods(self) -> dict[str, tuple[MergeMethod, ...]]:
+        """The merge methods that the search chooses from in each layer group, in depth order."""
+        return methods_of(self.experiment.merge.method, self.groups)
 
     @cached_property
     def objectives(self) -> tuple[ObjectiveTasks, ...]:
@@ -85,12 +86,13 @@ class Plan:
     @cached_property
     def space(self) -> SearchSpace:
         """Every merge that the search may propose."""
-        return SearchSpace(self.method, self.experts, self.groups, self.experiment.seed)
+        return SearchSpace(self.methods, self.experts, self.experiment.seed)
 
     @cached_property
     def baselines(self) -> dict[str, Recipe]:
         """The merges that are reported beside the front, by name."""
-        return baseline_recipes(self.method, self.experts, self.groups, self.experiment.seed)
+        firsts = {group: choice[0] for group, choice in self.methods.items()}
+        return baseline_recipes(firsts, self.experts, self.experiment.seed)
 
     def job(self, recipe: Recipe, phase: Phase) -> Job:
         """The evaluation of a model that the search did not propose, or of any on test items."""

@@ -1,91 +1,72 @@
 """The space that a search walks: genes in the unit cube, decoded to recipes and back.
 
-The space is derived from the parameter table of the merge method. There is one gene for every
-layer group and global parameter, and one for every layer group, per-expert parameter and expert,
-in that order. A gene is the place of its value between the parameter's bounds:
+The space is derived from the parameter tables of the merge methods. A layer group has, in order:
+
+- where there are several methods to choose from, one gene that chooses: k methods share [0, 1] as k
+  equal parts;
+- one gene for every global parameter of these methods, and one for every per-expert parameter and
+  expert. Methods that have a parameter of the same name share its genes.
+
+A gene is the place of its value between the bounds that the chosen method has for it:
 
     linear:  value = low + gene (high − low)
     log:     value = low (high / low)^gene
 
 Values are rounded (linear to 6 decimals, log to 6 significant digits) so that merges that a human
 cannot tell apart have one digest; hence `encode(decode(g))` is g's canonical form, and on canonical
-genomes and their recipes both functions are exact inverses.
+genomes and their recipes both functions are exact inverses. In it, a gene that chooses lies in the
+middle of its part, and a gene that the chosen method does not use is at the parameter's default.
 """
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from evomerge.errors import ShapeError, UsageError
-from evomerge.records import Candidate, GroupRecipe, ParameterValue, Recipe
+from evomerge.records import Candidate, Recipe
+from evomerge.search.genes import Block, SearchableMethod
 
 FloatArray = NDArray[np.float64]
-DIGITS = 6
-
-
-class SearchableParameter(Protocol):
-    """What the search needs of `merge.parameters.Parameter`."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def low(self) -> float: ...
-    @property
-    def high(self) -> float: ...
-    @property
-    def default(self) -> float: ...
-    @property
-    def per_expert(self) -> bool: ...
-    @property
-    def scale(self) -> Literal["linear", "log"]: ...
-
-
-class SearchableMethod(Protocol):
-    """What the search needs of a merge method."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def parameters(self) -> Sequence[SearchableParameter]: ...
 
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """Every recipe of one method over fixed experts and layer groups.
+    """Every recipe over fixed experts and layer groups, each group with methods to choose from.
 
-    `seed` is the recipes' key of random masks, the same for all candidates.
+    Args:
+        methods: the methods of each layer group, in depth order.
+        experts: the experts' names.
+        seed: the recipes' key of random masks, the same for all candidates.
 
     Raises:
         UsageError: there is no gene, so nothing to search.
     """
 
-    method: SearchableMethod
+    methods: Mapping[str, Sequence[SearchableMethod]]
     experts: tuple[str, ...]
-    groups: tuple[str, ...]
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.n_dims == 0:
             raise UsageError(
-                f"method {self.method.name} with {len(self.experts)} experts and "
-                f"{len(self.groups)} layer groups has nothing to search; "
+                f"{len(self.experts)} experts and {len(self.methods)} layer groups with methods "
+                f"{self._listed} have nothing to search; "
                 "choose a method with parameters, and at least one expert and one group"
             )
 
     @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """The genes of each layer group, in order."""
+        n = len(self.experts)
+        return tuple(Block(group, tuple(choice), n) for group, choice in self.methods.items())
+
+    @cached_property
     def names(self) -> tuple[str, ...]:
-        """The genes' names in order: `group/parameter` or `group/parameter/expert`."""
-        return tuple(
-            name
-            for group in self.groups
-            for parameter in self.method.parameters
-            for name in self._names_of(group, parameter)
-        )
+        """The genes' names in order: `group/method`, `group/parameter[/expert]`."""
+        return tuple(name for block in self.blocks for name in block.names(self.experts))
 
     @property
     def n_dims(self) -> int:
@@ -103,16 +84,7 @@ class SearchSpace:
             UsageError: a gene is not a number in [0, 1].
         """
         genes = iter(self._checked(genome).tolist())
-        groups = {
-            group: GroupRecipe(
-                method=self.method.name,
-                values={
-                    parameter.name: self._decode_value(parameter, genes)
-                    for parameter in self.method.parameters
-                },
-            )
-            for group in self.groups
-        }
+        groups = {block.group: block.decode(genes) for block in self.blocks}
         return Recipe(experts=self.experts, groups=groups, seed=self.seed)
 
     def encode(self, recipe: Recipe) -> FloatArray:
@@ -123,29 +95,18 @@ class SearchSpace:
                 outside its bounds.
         """
         self._require_ours(recipe)
-        genes = [
-            _gene(parameter, value)
-            for group in self.groups
-            for parameter in self.method.parameters
-            for value in _as_tuple(recipe.groups[group].values[parameter.name])
-        ]
-        return np.array(genes, dtype=np.float64)
+        genes = (gene for b in self.blocks for gene in b.encode(recipe.groups[b.group]))
+        return np.fromiter(genes, np.float64, self.n_dims)
 
     def candidate(self, number: int, genome: FloatArray) -> Candidate:
         """Candidate `number`: the recipe of a genome, and the genome in its canonical form."""
         recipe = self.decode(genome)
         return Candidate(number, tuple(self.encode(recipe).tolist()), recipe)
 
-    def _names_of(self, group: str, parameter: SearchableParameter) -> list[str]:
-        name = f"{group}/{parameter.name}"
-        return [f"{name}/{expert}" for expert in self.experts] if parameter.per_expert else [name]
-
-    def _decode_value(
-        self, parameter: SearchableParameter, genes: Iterator[float]
-    ) -> ParameterValue:
-        if parameter.per_expert:
-            return tuple(_value(parameter, next(genes)) for _ in self.experts)
-        return _value(parameter, next(genes))
+    @property
+    def _listed(self) -> str:
+        names = dict.fromkeys(m.name for choice in self.methods.values() for m in choice)
+        return ", ".join(names) or "none"
 
     def _checked(self, genome: FloatArray) -> FloatArray:
         if genome.shape != (self.n_dims,):
@@ -163,51 +124,14 @@ class SearchSpace:
         return genome
 
     def _require_ours(self, recipe: Recipe) -> None:
-        found = {
-            name: (group.method, _shape(group.values)) for name, group in recipe.groups.items()
-        }
-        shape: dict[str, int | None] = {
-            parameter.name: len(self.experts) if parameter.per_expert else None
-            for parameter in self.method.parameters
-        }
-        expected = dict.fromkeys(self.groups, (self.method.name, shape))
-        if recipe.experts != self.experts or found != expected or recipe.seed != self.seed:
+        if (
+            recipe.experts != self.experts
+            or recipe.groups.keys() != self.methods.keys()
+            or recipe.seed != self.seed
+            or not all(block.holds(recipe.groups[block.group]) for block in self.blocks)
+        ):
             raise UsageError(
                 f"recipe {recipe.digest} is not of this search space (experts, layer groups, "
-                f"method {self.method.name}, its parameters, or the seed differ); "
+                f"methods {self._listed}, their parameters, or the seed differ); "
                 "encode it in the space of the experiment that made it"
             )
-
-
-def _shape(values: Mapping[str, ParameterValue]) -> dict[str, int | None]:
-    return {
-        name: len(value) if isinstance(value, tuple) else None for name, value in values.items()
-    }
-
-
-def _as_tuple(value: ParameterValue) -> tuple[float, ...]:
-    return value if isinstance(value, tuple) else (value,)
-
-
-def _value(parameter: SearchableParameter, gene: float) -> float:
-    low, high = parameter.low, parameter.high
-    if parameter.scale == "log":
-        value = float(f"{low * (high / low) ** gene:.{DIGITS}g}")
-    else:
-        value = round(low + gene * (high - low), DIGITS)
-    # Rounding may step over a bound that itself has more digits.
-    return min(max(value, low), high)
-
-
-def _gene(parameter: SearchableParameter, value: float) -> float:
-    low, high = parameter.low, parameter.high
-    if not low <= value <= high:
-        raise UsageError(
-            f"{parameter.name} is {value}, expected a number in [{low}, {high}]; "
-            "the recipe is not of this search space"
-        )
-    if parameter.scale == "log":
-        gene = math.log(value / low) / math.log(high / low)
-    else:
-        gene = (value - low) / (high - low)
-    return min(max(gene, 0.0), 1.0)

@@ -25,7 +25,7 @@ OBJECTIVES = Objectives(
 )
 ITEMS = {"left": tuple(range(100)), "right": tuple(range(100))}
 GROUPS = tuple(f"layers.{k}-{k}" for k in range(4))
-SPACE = SearchSpace(METHODS["task_arithmetic"], ("a", "b", "c"), GROUPS, seed=0)
+SPACE = SearchSpace(dict.fromkeys(GROUPS, (METHODS["task_arithmetic"],)), ("a", "b", "c"), seed=0)
 
 
 def search_in(

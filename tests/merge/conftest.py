@@ -10,7 +10,7 @@ from torch import Tensor
 from evomerge.merge.groups import layer_groups
 from evomerge.merge.methods import METHODS
 from evomerge.records import GroupRecipe, Recipe
-from tests.merge.single import MemorySource
+from tests.merge.memory import MemorySource
 
 torch.set_num_threads(1)
 settings.register_profile("merge", deadline=None)  # no timing assertions: machines are shared

@@ -9,8 +9,8 @@ import torch
 from evomerge.errors import NonFiniteError
 from evomerge.merge import pipeline
 from evomerge.merge.methods import METHODS
-from evomerge.merge.prepared import PreparedMerge
 from evomerge.records import Recipe
+from tests.merge.informed import prepared
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 
@@ -75,7 +75,7 @@ def test_the_table_is_consistent(method):
 def test_zero_coefficients_return_the_base_bit_for_bit(method, dtype, model, recipe, same_bits):
     base = model(0, dtype)
     base.tensors["model.norm.weight"][:2] = torch.tensor([-0.0, 1e-40]).to(dtype)
-    merge = PreparedMerge(base, {"a": model(1, dtype), "b": model(2, dtype)})
+    merge = prepared(base, {"a": model(1, dtype), "b": model(2, dtype)})
     for name, tensor in merge.merged(recipe(method, ("a", "b"), coefficient=0.0)):
         assert same_bits(tensor, base.tensors[name])
 
@@ -88,7 +88,7 @@ def test_a_single_coefficient_of_one_returns_that_expert_bit_for_bit(
         pytest.skip("always loses something of an expert")
     experts = {"a": model(1, dtype), "b": model(2, dtype)}
     one_hot = recipe(method, ("a", "b"), **full(method, coefficient=(0.0, 1.0)))
-    for name, tensor in PreparedMerge(model(0, dtype), experts).merged(one_hot):
+    for name, tensor in prepared(model(0, dtype), experts).merged(one_hot):
         if tensor.is_floating_point():
             assert same_bits(tensor, experts["b"].tensors[name])
 
@@ -99,8 +99,8 @@ def test_the_order_of_the_experts_does_not_matter(method, family, recipe, same_b
     turned = {
         name: value[::-1] if isinstance(value, tuple) else value for name, value in values.items()
     }
-    forward = PreparedMerge(base, experts).merged(recipe(method, names(method), **values))
-    backward = PreparedMerge(base, dict(reversed(experts.items()))).merged(
+    forward = prepared(base, experts).merged(recipe(method, names(method), **values))
+    backward = prepared(base, dict(reversed(experts.items()))).merged(
         recipe(method, names(method)[::-1], **turned)
     )
     for (name, one), (_, other) in zip(forward, backward, strict=True):
@@ -109,7 +109,7 @@ def test_the_order_of_the_experts_does_not_matter(method, family, recipe, same_b
 
 def test_an_expert_that_equals_the_base_changes_nothing_alone(method, model, recipe, same_bits):
     base = model(0)
-    merge = PreparedMerge(base, {"a": model(0), "b": model(0)})
+    merge = prepared(base, {"a": model(0), "b": model(0)})
     for name, tensor in merge.merged(recipe(method, ("a", "b"), **spread(method, 2))):
         assert same_bits(tensor, base.tensors[name])
 
@@ -128,15 +128,15 @@ def test_task_vectors_scaled_by_a_power_of_two_merge_to_the_same_scaled(
         for name, expert in experts.items()
     }
     values = recipe(method, names(method), **spread(method, len(names(method))))
-    large = PreparedMerge(base, experts).merged(values)
-    small = PreparedMerge(base, tiny).merged(values)
+    large = prepared(base, experts).merged(values)
+    small = prepared(base, tiny).merged(values)
     for (_, one), (_, other) in zip(large, small, strict=True):
         if one.is_floating_point():
             assert same_bits(one * 2.0**-40, other)
 
 
 def test_a_recipe_through_json_gives_the_same_merge(method, family, recipe, same_bits):
-    merge = PreparedMerge(*family)
+    merge = prepared(*family)
     original = recipe(method, names(method), seed=5, **spread(method, len(names(method))))
     reread = Recipe.from_json(json.loads(json.dumps(original.to_json())))
     assert reread.digest == original.digest
@@ -148,7 +148,7 @@ def test_a_recipe_through_json_gives_the_same_merge(method, family, recipe, same
 def test_the_live_model_holds_exactly_what_is_exported(
     method, live_dtype, family, recipe, same_bits
 ):
-    merge = PreparedMerge(*family)
+    merge = prepared(*family)
     values = recipe(method, names(method), **spread(method, len(names(method))))
     live = {
         name: torch.nn.Parameter(x.to(live_dtype, copy=True)) if x.is_floating_point() else x + 9
@@ -165,20 +165,20 @@ def test_the_size_of_the_chunks_does_not_matter(
     method, n_entries, family, recipe, same_bits, monkeypatch
 ):
     values = recipe(method, names(method), **spread(method, len(names(method))))
-    whole = list(PreparedMerge(*family).merged(values))
+    whole = list(prepared(*family).merged(values))
     monkeypatch.setattr(pipeline, "_LARGEST_CHUNK", n_entries)
-    chunked = PreparedMerge(*family).merged(values)
+    chunked = prepared(*family).merged(values)
     for (name, one), (_, other) in zip(whole, chunked, strict=True):
         assert same_bits(one, other), name
 
 
 def test_what_was_merged_before_does_not_matter(method, family, recipe, same_bits):
-    used = PreparedMerge(*family)
+    used = prepared(*family)
     for other in ("dare_ties", "model_stock", "metagpt"):
         list(used.merged(recipe(other, names(method), seed=3)))
     list(used.merged(recipe(method, names(method), seed=3)))
     values = recipe(method, names(method), seed=4, **spread(method, len(names(method))))
-    fresh = PreparedMerge(*family)
+    fresh = prepared(*family)
     for (_, one), (_, other) in zip(used.merged(values), fresh.merged(values), strict=True):
         assert same_bits(one, other)
 
@@ -186,7 +186,7 @@ def test_what_was_merged_before_does_not_matter(method, family, recipe, same_bit
 def test_models_are_only_read(method, family, recipe, same_bits):
     base, experts = family
     before = {k: x.clone() for model in (base, *experts.values()) for k, x in model.tensors.items()}
-    merge = PreparedMerge(base, experts)
+    merge = prepared(base, experts)
     for coefficient in (0.0, 1.0, (0.2, 0.7, 0.0)[: len(experts)]):
         values = recipe(method, names(method), coefficient=coefficient)
         list(merge.merged(values))
@@ -197,13 +197,13 @@ def test_models_are_only_read(method, family, recipe, same_bits):
 
 def test_an_expert_with_coefficient_zero_is_not_read(method, family, recipe):
     base, experts = family
-    list(PreparedMerge(base, experts).merged(recipe(method, ("a", "b"), coefficient=(0.5, 0.0))))
+    list(prepared(base, experts).merged(recipe(method, ("a", "b"), coefficient=(0.5, 0.0))))
     assert sum(experts["b"].n_reads.values()) == 0
 
 
 def test_integers_and_empty_tensors_are_the_base_s(method, family, recipe):
     base = family[0]
-    merged = dict(PreparedMerge(*family).merged(recipe(method, names(method))))
+    merged = dict(prepared(*family).merged(recipe(method, names(method))))
     assert list(merged) == list(base.tensors)
     assert torch.equal(merged["model.layers.0.positions"], torch.arange(4))
     assert merged["model.layers.1.mlp.unused"].shape == (0, 4)
@@ -215,4 +215,4 @@ def test_a_merge_that_is_not_finite_names_the_tensor(method, model, recipe):
     for parent in (base, experts["a"]):
         parent.tensors["model.norm.weight"][3] = float("nan")
     with pytest.raises(NonFiniteError, match=r"merge of tensor 'model\.\S+' has \d+ entries"):
-        list(PreparedMerge(base, experts).merged(recipe(method, ("a", "b"), **full(method))))
+        list(prepared(base, experts).merged(recipe(method, ("a", "b"), **full(method))))

@@ -24,7 +24,9 @@ OBJECTIVES = Objectives(
     (ObjectiveTasks("left", "left", None), ObjectiveTasks("right", "right", None))
 )
 ITEMS = {"left": tuple(range(20)), "right": tuple(range(20))}
-SPACE = SearchSpace(METHODS["task_arithmetic"], ("a", "b"), ("layers.0-0", "layers.1-1"), seed=0)
+SPACE = SearchSpace(
+    dict.fromkeys(("layers.0-0", "layers.1-1"), (METHODS["task_arithmetic"],)), ("a", "b"), seed=0
+)
 
 
 class CrashError(Exception):

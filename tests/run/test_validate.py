@@ -122,6 +122,22 @@ BROKEN: dict[str, tuple[Break, str]] = {
         slerp_of_one,
         r"yaml:7:\d+: merge.method: slerp:mergekit merges exactly 2 experts, found 1",
     ),
+    "a method of several that is not known": (
+        replace("method: task_arithmetic", "method: [ties, diess]"),
+        r"yaml:7:\d+: merge\.method\[1\]: no method `diess`",
+    ),
+    "a method twice": (
+        replace("method: task_arithmetic", "method: [ties, ties]"),
+        r"yaml:7:\d+: merge\.method: found .*; expected a merge method, a list of different ones",
+    ),
+    "a method for a group that is not there": (
+        replace("method: task_arithmetic", "method: {default: ties, layers.8-9: sce}"),
+        r"yaml:7:\d+: merge\.method\.layers\.8-9: no layer group `layers\.8-9`",
+    ),
+    "no method for some groups": (
+        replace("method: task_arithmetic", "method: {layers: ties}"),
+        r"yaml:7:\d+: merge\.method: no method for embeddings.*; name them, or add `default`",
+    ),
     "a cluster for no worker": (
         replace("seed: 0", "address: 10.0.0.1:6379"),
         r"yaml:12:1: address: found 10.0.0.1:6379, but `workers: 0` scores in this process",

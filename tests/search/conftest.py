@@ -46,7 +46,8 @@ METHOD = Method(
 @pytest.fixture(scope="session")
 def space() -> SearchSpace:
     """Two experts and three groups: 3 × (2 + 2 + 1) genes."""
-    return SearchSpace(METHOD, ("math", "german"), ("embeddings", "layers.0-1", "head"), seed=5)
+    groups = ("embeddings", "layers.0-1", "head")
+    return SearchSpace(dict.fromkeys(groups, (METHOD,)), ("math", "german"), seed=5)
 
 
 @pytest.fixture(scope="session")
