@@ -14,9 +14,7 @@ INDEX = "model.safetensors.index.json"
 _SNIFFED_BYTES = 512
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
-COPIED_FILES = (
-    "config.json",
-    "generation_config.json",
+TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer.model",
     "tokenizer_config.json",
@@ -28,6 +26,9 @@ COPIED_FILES = (
     "spiece.model",
     "chat_template.jinja",
 )
+"""The tokenizer of a model, with its special tokens and its chat template."""
+
+COPIED_FILES = (CONFIG, "generation_config.json", *TOKENIZER_FILES)
 """What a merged model takes over from its base, beside the shape of its weights."""
 
 
