@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 
 from evomerge import __version__
+from evomerge.checkpoint.adapter import open_stored
 from evomerge.checkpoint.fingerprint import fingerprint
 from evomerge.checkpoint.reader import open_checkpoint
 from evomerge.config.experiment import Experiment
@@ -73,7 +74,7 @@ def fingerprint_models(experiment: Experiment) -> dict[str, str]:
         ModelError: a model cannot be read.
     """
     folders = {"base": experiment.base, **experiment.experts}
-    return {f"model:{name}": fingerprint(open_checkpoint(path)) for name, path in folders.items()}
+    return {f"model:{name}": fingerprint(open_stored(path)) for name, path in folders.items()}
 
 
 def require_unchanged(plan: Plan, found: Mapping[str, str]) -> None:

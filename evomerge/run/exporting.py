@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
+from evomerge.checkpoint.adapter import open_model
 from evomerge.checkpoint.reader import open_checkpoint
 from evomerge.errors import UsageError
 from evomerge.export.card import CardData
@@ -40,7 +41,7 @@ def export_candidate(run_dir: Path, candidate_id: str, out_dir: Path) -> None:
     experiment = plan.experiment
     require_unchanged(plan, fingerprint_models(experiment))
     base = open_checkpoint(experiment.base)
-    experts = {name: open_checkpoint(path) for name, path in experiment.experts.items()}
+    experts = {name: open_model(path, base) for name, path in experiment.experts.items()}
     card = CardData(
         title=out_dir.name,
         member=member,

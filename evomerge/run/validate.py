@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from evomerge.checkpoint.adapter import OpenModel, open_model, open_stored
 from evomerge.checkpoint.preflight import compare, find_non_finite
 from evomerge.checkpoint.reader import Checkpoint, open_checkpoint
 from evomerge.config.experiment import Experiment
@@ -113,31 +114,35 @@ def _check_budget(experiment: Experiment, located: Located) -> Iterator[Problem]
 
 
 def _check_models(experiment: Experiment, located: Located) -> Iterator[Problem]:
-    paths: dict[KeyPath, Path] = {("base",): experiment.base}
-    paths |= {("experts", name): path for name, path in experiment.experts.items()}
-    opened: dict[KeyPath, Checkpoint] = {}
-    for key, path in paths.items():
+    opened: dict[KeyPath, OpenModel] = {}
+    base: Checkpoint | None = None
+    try:
+        opened[("base",)] = base = open_checkpoint(experiment.base)
+    except ModelError as error:
+        yield located.problem(("base",), str(error))
+    for name, path in experiment.experts.items():
         try:
-            opened[key] = open_checkpoint(path)
+            # Without a base, an adapter can still be checked for itself.
+            opened[("experts", name)] = open_model(path, base) if base else open_stored(path)
         except ModelError as error:
-            yield located.problem(key, str(error))
-    for key, checkpoint in opened.items():
-        for problem in find_non_finite(checkpoint):
+            yield located.problem(("experts", name), str(error))
+    for key, model in opened.items():
+        for problem in find_non_finite(model):
             yield located.problem(key, str(problem))
-    if ("base",) in opened:
+    if base is not None:
         if not (experiment.base / "tokenizer_config.json").is_file():
             message = (
                 f"model folder {experiment.base} has no tokenizer_config.json; expected the "
                 "base's tokenizer beside its weights, as save_pretrained writes it"
             )
             yield located.problem(("base",), message)
-        yield from _check_groups(experiment, opened[("base",)], located)
+        yield from _check_groups(experiment, base, located)
         experts = {str(key[1]): opened[key] for key in opened if key != ("base",)}
-        yield from _located_mismatches(opened[("base",)], experts, located)
+        yield from _located_mismatches(base, experts, located)
 
 
 def _located_mismatches(
-    base: Checkpoint, experts: Mapping[str, Checkpoint], located: Located
+    base: Checkpoint, experts: Mapping[str, OpenModel], located: Located
 ) -> Iterator[Problem]:
     for name, expert in experts.items():
         for problem in compare(base, {name: expert}):

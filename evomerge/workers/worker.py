@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from evomerge.checkpoint.adapter import open_model, open_stored
 from evomerge.checkpoint.fingerprint import fingerprint
 from evomerge.checkpoint.reader import open_checkpoint
 from evomerge.errors import ModelError, NonFiniteError
@@ -26,7 +27,7 @@ class WorkerSpec:
 
     Args:
         base: folder of the base model.
-        experts: folders of the experts by name.
+        experts: folders of the experts by name, models or adapters.
         dtype: name of the dtype that forward passes compute in.
         threads: CPU threads of torch.
         batch_size: sequences per forward pass.
@@ -58,9 +59,9 @@ class Worker:
         torch.set_num_threads(spec.threads)
         self._spec = spec
         self._model = ResidentModel.from_folder(spec.base, dtype=DTYPES[spec.dtype])
+        base = open_checkpoint(spec.base)
         self._merge = PreparedMerge(
-            open_checkpoint(spec.base),
-            {name: open_checkpoint(path) for name, path in spec.experts.items()},
+            base, {name: open_model(path, base) for name, path in spec.experts.items()}
         )
         self._scorer = Scorer(self._model, benchmarks, batch_size=spec.batch_size)
         self.name = f"{socket.gethostname()}:{os.getpid()}"
@@ -91,7 +92,7 @@ def require_models(spec: WorkerSpec) -> None:
     """
     for name, folder in {"base": spec.base, **spec.experts}.items():
         expected = spec.fingerprints.get(f"model:{name}")
-        if expected is not None and fingerprint(open_checkpoint(folder)) != expected:
+        if expected is not None and fingerprint(open_stored(folder)) != expected:
             raise ModelError(
                 f"the model {name} in {folder} on {socket.gethostname()} is not the one that the "
                 "run started with; copy the driver's files there, or use a folder that all nodes "
