@@ -12,8 +12,10 @@ import torch
 from evomerge.checkpoint.adapter import open_model, open_stored
 from evomerge.checkpoint.fingerprint import fingerprint
 from evomerge.checkpoint.reader import open_checkpoint
+from evomerge.checkpoint.statistics import open_statistics
 from evomerge.errors import ModelError, NonFiniteError
 from evomerge.merge.prepared import PreparedMerge
+from evomerge.merge.statistics import Kind, Sources
 from evomerge.records import ItemScores, Job
 from evomerge.scoring.benchmark import Benchmark
 from evomerge.scoring.resident import DTYPES, NonFiniteScore, ResidentModel
@@ -34,6 +36,7 @@ class WorkerSpec:
         timeout_s: seconds that one job may take; None for no limit.
         fingerprints: of the models, by `model:base` and `model:<expert>`, for workers that do not
             read the same files as the driver.
+        statistics: files with statistics of text, by kind and model.
     """
 
     base: Path
@@ -43,6 +46,7 @@ class WorkerSpec:
     batch_size: int = 64
     timeout_s: float | None = None
     fingerprints: Mapping[str, str] = field(default_factory=dict)
+    statistics: Mapping[Kind, Mapping[str, Path]] = field(default_factory=dict)
 
 
 class Worker:
@@ -61,7 +65,9 @@ class Worker:
         self._model = ResidentModel.from_folder(spec.base, dtype=DTYPES[spec.dtype])
         base = open_checkpoint(spec.base)
         self._merge = PreparedMerge(
-            base, {name: open_model(path, base) for name, path in spec.experts.items()}
+            base,
+            {name: open_model(path, base) for name, path in spec.experts.items()},
+            open_all_statistics(spec.statistics),
         )
         self._scorer = Scorer(self._model, benchmarks, batch_size=spec.batch_size)
         self.name = f"{socket.gethostname()}:{os.getpid()}"
@@ -82,6 +88,18 @@ class Worker:
             raise NonFiniteError(str(error)) from error
         seconds = time.monotonic() - start
         return ItemScores(job.candidate_id, scores, job.phase, seconds, self.name)
+
+
+def open_all_statistics(paths: Mapping[Kind, Mapping[str, Path]]) -> Sources:
+    """The statistics in these files, mapped.
+
+    Raises:
+        ModelError: a file is missing or damaged.
+    """
+    return {
+        kind: {model: open_statistics(path, f"{kind} of {model}") for model, path in files.items()}
+        for kind, files in paths.items()
+    }
 
 
 def require_models(spec: WorkerSpec) -> None:
