@@ -181,6 +181,17 @@ def plan(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = Fals
 
 
 @app.command()
+def prepare(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Collect the statistics of text that merge methods need, each once; a run does it itself.
+
+    Example: evomerge prepare experiments/regmean.yaml
+    """
+    from evomerge.run.preparing import prepare_experiment, print_preparation
+
+    _print(prepare_experiment(config, overrides or ()), as_json, print_preparation)
+
+
+@app.command()
 def submit(
     config: ConfigPath,
     address: Annotated[
