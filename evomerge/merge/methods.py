@@ -33,6 +33,7 @@ from evomerge.merge.catalogue.conflicts import (
     SCE_MERGEKIT,
     WIDEN,
 )
+from evomerge.merge.catalogue.mergekit_options import MERGEKIT_OPTIONS
 from evomerge.merge.catalogue.sparse import (
     ARCEE_FUSION,
     BREADCRUMBS,
@@ -54,6 +55,7 @@ from evomerge.merge.catalogue.sphere import (
     KARCHER,
     KARCHER_MERGEKIT,
     MULTISLERP,
+    MULTISLERP_MERGEKIT,
     NUSLERP,
     SLERP,
     SLERP_MERGEKIT,
@@ -101,6 +103,7 @@ METHODS: dict[str, MergeMethod] = {
         SLERP_MERGEKIT,
         NUSLERP,
         MULTISLERP,
+        MULTISLERP_MERGEKIT,
         KARCHER,
         KARCHER_MERGEKIT,
     )
@@ -115,6 +118,8 @@ def find_method(name: str) -> MergeMethod:
     """
     if name in METHODS:
         return METHODS[name]
+    if name in MERGEKIT_OPTIONS:
+        return MERGEKIT_OPTIONS[name]
     match = get_close_matches(name, METHODS, n=1)
     hint = f"; did you mean '{match[0]}'?" if match else ""
     raise UsageError(f"method '{name}' is not known, expected one of {', '.join(METHODS)}{hint}")

@@ -6,7 +6,8 @@ of `pipeline`.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -15,9 +16,9 @@ from torch import Tensor
 from evomerge.errors import ModelError, NonFiniteError, ShapeError
 from evomerge.merge.groups import assign
 from evomerge.merge.pipeline import combined, n_entries_of_chunk, row_spans
-from evomerge.merge.plans import GroupPlan, plan_recipe
+from evomerge.merge.plans import GroupPlan, plan_recipe, plan_tensors
 from evomerge.merge.vectors import Cache, ExpertVector
-from evomerge.records import Recipe, TensorInfo, TensorSource
+from evomerge.records import GroupRecipe, Recipe, TensorInfo, TensorSource
 
 _CACHE_BYTES = 32 << 20
 
@@ -31,16 +32,23 @@ class PreparedMerge:
     Args:
         base: the model whose tensors, shapes and dtypes every merge has.
         experts: the models to merge by name; each must have the base's tensors at least.
+        dtype: the dtype of a merge's floating-point tensors, where it is not the base's.
 
     Raises:
         ModelError: an expert lacks tensors of the base.
         ShapeError: a tensor of an expert has another shape than the base's.
     """
 
-    def __init__(self, base: TensorSource, experts: Mapping[str, TensorSource]) -> None:
+    def __init__(
+        self,
+        base: TensorSource,
+        experts: Mapping[str, TensorSource],
+        *,
+        dtype: torch.dtype | None = None,
+    ) -> None:
         self._base = base
         self._experts = dict(experts)
-        self._infos = dict(base.infos())
+        self._infos = {name: _in_dtype(info, dtype) for name, info in base.infos().items()}
         self._cache = Cache(_CACHE_BYTES)
         self._assigned: tuple[tuple[str, ...], dict[str, str]] = ((), {})
         for name, expert in self._experts.items():
@@ -80,11 +88,30 @@ class PreparedMerge:
             UsageError: at once, the recipe does not fit the base or the experts.
             NonFiniteError: while streaming, a tensor has entries that are NaN or infinite.
         """
-        plans = self._plan(recipe)
-        return (
-            (name, self._merge(self._infos[name], plan, recipe.seed))
-            for name, plan in plans.items()
-        )
+        return self._stream(self._plan(recipe), recipe.seed)
+
+    def merged_with(
+        self, groups: Mapping[str, GroupRecipe], experts: Sequence[str], *, seed: int = 0
+    ) -> Iterator[tuple[str, Tensor]]:
+        """As `merged`, with values of its own for each tensor, in the order of `groups`.
+
+        Args:
+            groups: how to merge each tensor, by its name.
+            experts: the experts' names, in the order of values that are one an expert.
+            seed: the key of random masks.
+
+        Raises:
+            UsageError: at once, a tensor is not one of the base's, or its values do not fit.
+            NonFiniteError: while streaming, a tensor has entries that are NaN or infinite.
+        """
+        return self._stream(plan_tensors(groups, tuple(experts), tuple(self._infos)), seed)
+
+    def infos(self) -> Mapping[str, TensorInfo]:
+        """The tensors of every merge."""
+        return self._infos
+
+    def _stream(self, plans: Mapping[str, GroupPlan], seed: int) -> Iterator[tuple[str, Tensor]]:
+        return ((name, self._merge(self._infos[name], plan, seed)) for name, plan in plans.items())
 
     def _plan(self, recipe: Recipe) -> dict[str, GroupPlan]:
         """The plan of every tensor, the recipe being checked."""
@@ -104,12 +131,16 @@ class PreparedMerge:
 
     def _copied(self, info: TensorInfo, plan: GroupPlan) -> Tensor | None:
         """The stored tensor that the merge is, where it is one, and needs no rounding."""
+        source = self._alone(info, plan)
+        if source is None or source.infos()[info.name].dtype != info.dtype:
+            return None
+        return source.read(info.name)
+
+    def _alone(self, info: TensorInfo, plan: GroupPlan) -> TensorSource | None:
+        """The one model that the merge of a tensor equals but for rounding, if there is one."""
         if not plan.experts or not _is_merged(info):
-            return self._base.read(info.name)
-        alone = plan.copied_expert
-        if alone is not None and self._experts[alone].infos()[info.name].dtype == info.dtype:
-            return self._experts[alone].read(info.name)
-        return None
+            return self._base
+        return None if plan.copied_expert is None else self._experts[plan.copied_expert]
 
     @torch.no_grad()
     def _merge(self, info: TensorInfo, plan: GroupPlan, seed: int) -> Tensor:
@@ -139,8 +170,9 @@ class PreparedMerge:
     ) -> Iterator[tuple[slice, Tensor]]:
         """The merge of one flat tensor, chunk by chunk, before it is rounded."""
         spans = row_spans(info.shape, n_entries_of_chunk(len(plan.experts)))
-        if plan.copied_expert is not None:
-            stored = self._flat(plan.copied_expert, info.name)
+        alone = self._alone(info, plan)
+        if alone is not None:
+            stored = alone.read(info.name).reshape(-1)
             yield from ((span, stored[span]) for span in spans)
             return
         base = self._origin(info, plan)
@@ -172,6 +204,10 @@ class PreparedMerge:
 
     def _flat(self, expert: str, name: str) -> Tensor:
         return self._experts[expert].read(name).reshape(-1)
+
+
+def _in_dtype(info: TensorInfo, dtype: torch.dtype | None) -> TensorInfo:
+    return info if dtype is None or not info.dtype.is_floating_point else replace(info, dtype=dtype)
 
 
 def _is_merged(info: TensorInfo) -> bool:
