@@ -6,6 +6,8 @@ from pathlib import Path
 from evomerge.checkpoint.adapter import OpenModel, open_model, open_stored
 from evomerge.checkpoint.preflight import compare, find_non_finite
 from evomerge.checkpoint.reader import Checkpoint, open_checkpoint
+from evomerge.checkpoint.vocabulary_alignment import BASE, align, disagreement
+from evomerge.checkpoint.vocabulary_rows import Model
 from evomerge.config.experiment import Experiment
 from evomerge.config.read import Located, expected_one_of, read_experiment
 from evomerge.config.strict_yaml import KeyPath
@@ -48,6 +50,8 @@ def _check_names(experiment: Experiment, located: Located) -> Iterator[Problem]:
     for place, name in named_methods(experiment.merge.method):
         if message := _method_problem(name, len(experiment.experts)):
             yield located.problem(("merge", "method", *place), message)
+    if experiment.merge.tokenizer not in (None, BASE):
+        yield located.problem(("merge", "tokenizer"), _other_vocabulary(experiment.merge.tokenizer))
     if controller not in CONTROLLERS:
         message = f"no controller `{controller}`; {expected_one_of(controller, tuple(CONTROLLERS))}"
         yield located.problem(("search", "controller"), message)
@@ -55,6 +59,14 @@ def _check_names(experiment: Experiment, located: Located) -> Iterator[Problem]:
         if name in RESERVED_NAMES:
             message = f"`{name}` is the name of a baseline in every report; name the expert anew"
             yield located.problem(("experts", name), message)
+
+
+def _other_vocabulary(tokenizer: str) -> str:
+    return (
+        f"found `{tokenizer}`, expected `{BASE}`: candidates are merged into the base and scored "
+        "with its tokenizer. For another vocabulary give the base that one first (`evomerge "
+        "transplant` gives it an expert's), and search from there"
+    )
 
 
 def _method_problem(name: str, n_experts: int) -> str | None:
@@ -138,14 +150,23 @@ def _check_models(experiment: Experiment, located: Located) -> Iterator[Problem]
             yield located.problem(("base",), message)
         yield from _check_groups(experiment, base, located)
         experts = {str(key[1]): opened[key] for key in opened if key != ("base",)}
-        yield from _located_mismatches(base, experts, located)
+        tokenizer = BASE if experiment.merge.tokenizer else None
+        yield from _located_mismatches(base, experts, tokenizer, located)
 
 
 def _located_mismatches(
-    base: Checkpoint, experts: Mapping[str, OpenModel], located: Located
+    base: Checkpoint, experts: Mapping[str, OpenModel], tokenizer: str | None, located: Located
 ) -> Iterator[Problem]:
     for name, expert in experts.items():
-        for problem in compare(base, {name: expert}):
+        fitted: Model = expert
+        try:
+            if tokenizer is None and (difference := disagreement(base, expert)):
+                yield located.problem(("experts", name), difference)
+            else:
+                fitted = align(base, {name: expert}, tokenizer=tokenizer).experts[name]
+        except ModelError as error:
+            yield located.problem(("experts", name), str(error))
+        for problem in compare(base, {name: fitted}):
             yield located.problem(("experts", name), problem.message)
 
 
