@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from evomerge.checkpoint.adapter import OpenModel
-from evomerge.checkpoint.reader import HEADS, Checkpoint
+from evomerge.checkpoint.reader import HEADS
+from evomerge.checkpoint.vocabulary_rows import Model
 from evomerge.errors import Problem
 
 _SAME_CONFIG = {
@@ -22,7 +22,7 @@ _SAME_CONFIG = {
 """Keys of config.json that must agree, with what to do where they do not."""
 
 
-def compare(base: Checkpoint, experts: Mapping[str, OpenModel]) -> list[Problem]:
+def compare(base: Model, experts: Mapping[str, Model]) -> list[Problem]:
     """Everything that keeps the experts from being merged into the base, expert by expert.
 
     Different dtypes are fine: merges have the base's. An empty list means the models fit.
@@ -35,7 +35,7 @@ def compare(base: Checkpoint, experts: Mapping[str, OpenModel]) -> list[Problem]
     return problems
 
 
-def _config_differences(base: Checkpoint, expert: OpenModel) -> list[str]:
+def _config_differences(base: Model, expert: Model) -> list[str]:
     messages = []
     for key, next_step in _SAME_CONFIG.items():
         found, expected = _setting(expert.config, key), _setting(base.config, key)
@@ -51,7 +51,7 @@ def _setting(config: Mapping[str, Any], key: str) -> Any:
     return config.get(key)
 
 
-def _tensor_differences(base: Checkpoint, expert: OpenModel) -> list[str]:
+def _tensor_differences(base: Model, expert: Model) -> list[str]:
     expected, found = dict(base.infos()), dict(expert.infos())
     messages = []
     for head in HEADS:
