@@ -286,6 +286,6 @@ def _check_finite(chunk: Tensor, info: TensorInfo, plan: GroupPlan) -> None:
         n_bad = int((~chunk.isfinite()).sum())
         raise NonFiniteError(
             f"the {plan.method.name} merge of tensor '{info.name}' has {n_bad} entries or more "
-            f"that are NaN or infinite in {info.dtype}; check the models with find_non_finite, and "
+            f"that are NaN or infinite in {info.dtype}; check the models with find_damage, and "
             "if they are clean lower the coefficients: the sum overflows"
         )
