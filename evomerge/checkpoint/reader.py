@@ -110,6 +110,15 @@ def open_adapter_file(path: Path) -> Checkpoint:
     return Checkpoint(path, config, [_Shard(path / ADAPTER, None)])
 
 
+def open_tensors(file: Path) -> Checkpoint:
+    """Open a single safetensors file that is neither model nor adapter, and has no config.
+
+    Raises:
+        ModelError: it is missing, damaged or not what it claims to be.
+    """
+    return Checkpoint(file, {}, [_Shard(file, None)])
+
+
 class _Shard:
     """One safetensors file, open and mapped."""
 

@@ -14,8 +14,11 @@ from evomerge.config.strict_yaml import KeyPath
 from evomerge.errors import ConfigError, ModelError, Problem, UsageError
 from evomerge.merge.groups import layer_groups
 from evomerge.merge.methods import METHODS, find_method
+from evomerge.merge.statistics import BASE as BASE_MODEL
+from evomerge.merge.statistics import models_of
 from evomerge.run.baselines import RESERVED_NAMES
 from evomerge.run.choosing import DEFAULT, KINDS, homeless_groups, idle_keys, named_methods
+from evomerge.run.needed import needed_kinds
 from evomerge.scoring.check import check_benchmarks
 from evomerge.search.table import CONTROLLERS
 
@@ -41,6 +44,7 @@ def check_experiment(experiment: Experiment, located: Located) -> list[Problem]:
         *_check_names(experiment, located),
         *_check_budget(experiment, located),
         *_check_models(experiment, located),
+        *_check_texts(experiment, located),
         *_check_tasks(experiment, located),
     ]
 
@@ -152,6 +156,31 @@ def _check_models(experiment: Experiment, located: Located) -> Iterator[Problem]
         experts = {str(key[1]): opened[key] for key in opened if key != ("base",)}
         tokenizer = BASE if experiment.merge.tokenizer else None
         yield from _located_mismatches(base, experts, tokenizer, located)
+
+
+def _check_texts(experiment: Experiment, located: Located) -> Iterator[Problem]:
+    texts = experiment.merge.statistics.texts
+    where: KeyPath = ("merge", "statistics", "texts")
+    models = (BASE_MODEL, *experiment.experts)
+    for name, path in texts.items():
+        if name not in models:
+            message = f"no model `{name}`; {expected_one_of(name, models)}"
+            yield located.problem((*where, name), message)
+        elif not path.is_file():
+            message = f"found no file {path}; expected a text, plain or JSONL"
+            yield located.problem((*where, name), message)
+    try:
+        kinds = needed_kinds(experiment)
+    except UsageError:
+        return  # said where the method is named
+    for kind, method in kinds.items():
+        missing = [m for m in models_of(kind, tuple(experiment.experts)) if m not in texts]
+        if missing:
+            message = (
+                f"{method} needs the {kind} of each model on a text of it, and there is none of "
+                f"{', '.join(missing)}; name a file for each"
+            )
+            yield located.problem(where, message)
 
 
 def _located_mismatches(
