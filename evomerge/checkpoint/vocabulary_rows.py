@@ -13,27 +13,19 @@ A row without a token is matched by its place, where the other model has no toke
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from evomerge.checkpoint.vocabulary import Vocabulary, read_vocabulary
+from evomerge.checkpoint.vocabulary_config import Configured
 from evomerge.checkpoint.vocabulary_tables import vocabulary_tables
 from evomerge.records import TensorInfo, TensorSource
 
 
-class Model(TensorSource, Protocol):
+class Model(TensorSource, Configured, Protocol):
     """A model with its folder, such as an open checkpoint."""
-
-    @property
-    def path(self) -> Path:
-        """The folder, in which its tokenizer lies."""
-
-    @property
-    def config(self) -> Mapping[str, Any]:
-        """Its config.json."""
 
 
 @dataclass(frozen=True)
