@@ -10,13 +10,13 @@ from evomerge.errors import ModelError
 CONFIG = "config.json"
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER = "adapter_model.safetensors"
 
 _SNIFFED_BYTES = 512
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
-COPIED_FILES = (
-    "config.json",
-    "generation_config.json",
+TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer.model",
     "tokenizer_config.json",
@@ -28,7 +28,26 @@ COPIED_FILES = (
     "spiece.model",
     "chat_template.jinja",
 )
+"""The tokenizer of a model, with its special tokens and its chat template."""
+
+COPIED_FILES = (CONFIG, "generation_config.json", *TOKENIZER_FILES)
 """What a merged model takes over from its base, beside the shape of its weights."""
+
+
+def is_adapter(path: Path) -> bool:
+    """Whether a folder holds an adapter for a model, rather than a model.
+
+    Raises:
+        ModelError: it holds both.
+    """
+    if not (path / ADAPTER_CONFIG).is_file():
+        return False
+    if (path / SINGLE).exists() or (path / INDEX).exists():
+        raise ModelError(
+            f"folder {path} holds a model and an adapter, expected one of them; move {SINGLE} and "
+            f"its config, or the adapter's files, to a folder of their own"
+        )
+    return True
 
 
 def check_folder(path: Path) -> None:
@@ -37,6 +56,12 @@ def check_folder(path: Path) -> None:
     Raises:
         ModelError: there is no such folder, or it has no config.json.
     """
+    if is_adapter(path) or (path / ADAPTER).exists():
+        raise ModelError(
+            f"model folder {path} holds an adapter, expected a full model: only an expert may be "
+            f"an adapter, with its {ADAPTER_CONFIG}; name the model it was trained on, or merge it "
+            "into that with peft's merge_and_unload() and save_pretrained()"
+        )
     if not path.is_dir():
         found = "is a file" if path.exists() else "does not exist"
         raise ModelError(
@@ -147,11 +172,6 @@ def _contained(folder: Path, shard: str) -> Path:
 
 
 def _no_safetensors(path: Path) -> str:
-    if (path / "adapter_model.safetensors").exists():
-        return (
-            f"model folder {path} holds an adapter, expected a full model; merge the adapter into "
-            "its base with peft's merge_and_unload() and save_pretrained()"
-        )
     pickles = sorted(file.name for pattern in _PICKLES for file in path.glob(pattern))
     if not pickles:
         return (

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from evomerge.checkpoint.files import COPIED_FILES
+from evomerge.checkpoint.files import ADAPTER_CONFIG, COPIED_FILES
 from evomerge.checkpoint.reader import Checkpoint
 
 _PIECE_BYTES = 16 << 20
@@ -16,11 +16,12 @@ _PIECE_BYTES = 16 << 20
 def fingerprint(checkpoint: Checkpoint) -> str:
     """SHA-256 over config, tokenizer, generation settings, and every tensor with its name.
 
-    The same for a model however it is split into files. Streams through the mapped files, so it
-    takes as long as reading them does.
+    The same for a model however it is split into files. Of an adapter, over its own settings and
+    tensors, as `open_stored` opens it. Streams through the mapped files, so it takes as long as
+    reading them does.
     """
     digest = hashlib.sha256()
-    for name in COPIED_FILES:
+    for name in (*COPIED_FILES, ADAPTER_CONFIG):
         path = checkpoint.path / name
         if path.is_file():
             digest.update(

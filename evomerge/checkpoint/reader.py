@@ -9,7 +9,15 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from evomerge.checkpoint.files import CONFIG, check_folder, nature, read_json, tensor_files
+from evomerge.checkpoint.files import (
+    ADAPTER,
+    ADAPTER_CONFIG,
+    CONFIG,
+    check_folder,
+    nature,
+    read_json,
+    tensor_files,
+)
 from evomerge.errors import ModelError
 from evomerge.records import TensorInfo
 
@@ -84,6 +92,31 @@ def open_checkpoint(path: Path) -> Checkpoint:
     shards = [_Shard(file, listed) for file, listed in tensor_files(path).items()]
     _leave_out_tied_head(config, shards)
     return Checkpoint(path, config, shards)
+
+
+def open_adapter_file(path: Path) -> Checkpoint:
+    """Open an adapter's own tensors, with its adapter_config.json as the config.
+
+    Raises:
+        ModelError: its files are missing, damaged or not what they claim to be.
+    """
+    if not (path / ADAPTER).is_file():
+        raise ModelError(
+            f"adapter folder {path} has no {ADAPTER}, expected it beside its {ADAPTER_CONFIG}; "
+            "finish its download, or save it again with peft's save_pretrained(): a .bin file can "
+            "run code when loaded and is refused"
+        )
+    config = read_json(path / ADAPTER_CONFIG)
+    return Checkpoint(path, config, [_Shard(path / ADAPTER, None)])
+
+
+def open_tensors(file: Path) -> Checkpoint:
+    """Open a single safetensors file that is neither model nor adapter, and has no config.
+
+    Raises:
+        ModelError: it is missing, damaged or not what it claims to be.
+    """
+    return Checkpoint(file, {}, [_Shard(file, None)])
 
 
 class _Shard:

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from evomerge.checkpoint.files import COPIED_FILES, INDEX
+from evomerge.checkpoint.files import CONFIG, COPIED_FILES, INDEX, TOKENIZER_FILES
 from evomerge.checkpoint.reader import Checkpoint
 from evomerge.errors import (
     InfrastructureError,
@@ -33,6 +33,9 @@ def write_checkpoint(
     out_dir: Path,
     *,
     like: Checkpoint,
+    infos: Mapping[str, TensorInfo] | None = None,
+    config_changes: Mapping[str, object] | None = None,
+    tokenizer_from: Path | None = None,
     documents: Mapping[str, str] = MappingProxyType({}),
     shard_bytes: int = _SHARD_BYTES,
 ) -> None:
@@ -42,9 +45,12 @@ def write_checkpoint(
     model. One shard is held in memory at a time when the tensors come in the order of `like`.
 
     Args:
-        tensors: exactly the tensors of `like`: names, shapes, dtypes; all finite.
+        tensors: exactly the tensors of `infos`: names, shapes, dtypes; all finite.
         out_dir: a folder that does not exist or is empty.
         like: the base; only read.
+        infos: the tensors of the new model in their order, where they are not those of `like`.
+        config_changes: values of config.json that are not those of `like`, by key.
+        tokenizer_from: the folder whose tokenizer the model has, where it is not that of `like`.
         documents: texts to write beside the weights, by file name.
         shard_bytes: the largest size of a file, except of one with a single tensor.
 
@@ -61,13 +67,25 @@ def write_checkpoint(
             "name, or remove it first"
         )
     pairs = tensors.items() if isinstance(tensors, Mapping) else tensors
+    expected = like.infos() if infos is None else infos
     with _complete_or_absent(out_dir) as folder:
-        _write_shards(_checked(pairs, like.infos()), folder, like.infos(), shard_bytes)
-        for name in COPIED_FILES:
-            if (like.path / name).is_file():
-                shutil.copyfile(like.path / name, folder / name)
+        _write_shards(_checked(pairs, expected), folder, expected, shard_bytes)
+        _copy(COPIED_FILES, like.path, folder)
+        if config_changes:
+            text = json.dumps({**like.config, **config_changes}, indent=2, ensure_ascii=False)
+            (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
+        if tokenizer_from is not None:
+            for name in TOKENIZER_FILES:
+                (folder / name).unlink(missing_ok=True)
+            _copy(TOKENIZER_FILES, tokenizer_from, folder)
         for name, text in documents.items():
             (folder / name).write_text(text, encoding="utf-8")
+
+
+def _copy(names: Iterable[str], source: Path, folder: Path) -> None:
+    for name in names:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, folder / name)
 
 
 @contextmanager
@@ -95,14 +113,14 @@ def _checked(
         if name not in expected or name in seen:
             raise ModelError(
                 f"tensor '{name}' was given {'twice' if name in seen else 'and is unknown'}, "
-                "expected each tensor of the base once; write what PreparedMerge.merged yields"
+                "expected each tensor of the model once; write what PreparedMerge.merged yields"
             )
         seen.add(name)
         _check(name, tensor, expected[name])
         yield name, tensor
     if missing := [name for name in expected if name not in seen]:
         raise ModelError(
-            f"{len(missing)} of the base's {len(expected)} tensors were not given, the first is "
+            f"{len(missing)} of the model's {len(expected)} tensors were not given, the first is "
             f"'{missing[0]}'; write what PreparedMerge.merged yields"
         )
 
@@ -110,13 +128,13 @@ def _checked(
 def _check(name: str, tensor: Tensor, expected: TensorInfo) -> None:
     if tuple(tensor.shape) != expected.shape:
         raise ShapeError(
-            f"tensor '{name}' has shape {tuple(tensor.shape)}, expected {expected.shape} as in the "
-            "base; was it merged from this base?"
+            f"tensor '{name}' has shape {tuple(tensor.shape)}, expected {expected.shape}; was "
+            "it merged from this base?"
         )
     if tensor.dtype != expected.dtype:
         raise ModelError(
-            f"tensor '{name}' has dtype {tensor.dtype}, expected {expected.dtype} as in the base; "
-            "write the merged tensors, not the live ones"
+            f"tensor '{name}' has dtype {tensor.dtype}, expected {expected.dtype}; write "
+            " the merged tensors, not the live ones"
         )
     if tensor.is_floating_point() and tensor.numel():
         low, high = tensor.aminmax()  # either is NaN where any entry is

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from evomerge.checkpoint.reader import open_checkpoint
+from evomerge.checkpoint.adapter import open_stored
 from evomerge.journal import codec
 from evomerge.journal.events import Asked, Event, Proposed, Scored, Told
 from evomerge.records import ItemScores, TaskScores
@@ -75,5 +75,5 @@ def _stored_bytes(event: Event) -> int:
 
 
 def _weights_bytes(folder: Path) -> int:
-    infos = open_checkpoint(folder).infos().values()
+    infos = open_stored(folder).infos().values()
     return sum(math.prod(info.shape) * info.dtype.itemsize for info in infos)

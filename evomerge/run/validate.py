@@ -3,16 +3,22 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from evomerge.checkpoint.adapter import OpenModel, open_model, open_stored
 from evomerge.checkpoint.preflight import compare, find_non_finite
 from evomerge.checkpoint.reader import Checkpoint, open_checkpoint
+from evomerge.checkpoint.vocabulary_alignment import BASE, align, disagreement
+from evomerge.checkpoint.vocabulary_rows import Model
 from evomerge.config.experiment import Experiment
 from evomerge.config.read import Located, expected_one_of, read_experiment
 from evomerge.config.strict_yaml import KeyPath
 from evomerge.errors import ConfigError, ModelError, Problem, UsageError
 from evomerge.merge.groups import layer_groups
 from evomerge.merge.methods import METHODS, find_method
+from evomerge.merge.statistics import BASE as BASE_MODEL
+from evomerge.merge.statistics import models_of
 from evomerge.run.baselines import RESERVED_NAMES
 from evomerge.run.choosing import DEFAULT, KINDS, homeless_groups, idle_keys, named_methods
+from evomerge.run.needed import needed_kinds
 from evomerge.scoring.check import check_benchmarks
 from evomerge.search.table import CONTROLLERS
 
@@ -38,6 +44,7 @@ def check_experiment(experiment: Experiment, located: Located) -> list[Problem]:
         *_check_names(experiment, located),
         *_check_budget(experiment, located),
         *_check_models(experiment, located),
+        *_check_texts(experiment, located),
         *_check_tasks(experiment, located),
     ]
 
@@ -47,6 +54,8 @@ def _check_names(experiment: Experiment, located: Located) -> Iterator[Problem]:
     for place, name in named_methods(experiment.merge.method):
         if message := _method_problem(name, len(experiment.experts)):
             yield located.problem(("merge", "method", *place), message)
+    if experiment.merge.tokenizer not in (None, BASE):
+        yield located.problem(("merge", "tokenizer"), _other_vocabulary(experiment.merge.tokenizer))
     if controller not in CONTROLLERS:
         message = f"no controller `{controller}`; {expected_one_of(controller, tuple(CONTROLLERS))}"
         yield located.problem(("search", "controller"), message)
@@ -54,6 +63,14 @@ def _check_names(experiment: Experiment, located: Located) -> Iterator[Problem]:
         if name in RESERVED_NAMES:
             message = f"`{name}` is the name of a baseline in every report; name the expert anew"
             yield located.problem(("experts", name), message)
+
+
+def _other_vocabulary(tokenizer: str) -> str:
+    return (
+        f"found `{tokenizer}`, expected `{BASE}`: candidates are merged into the base and scored "
+        "with its tokenizer. For another vocabulary give the base that one first (`evomerge "
+        "transplant` gives it an expert's), and search from there"
+    )
 
 
 def _method_problem(name: str, n_experts: int) -> str | None:
@@ -113,34 +130,72 @@ def _check_budget(experiment: Experiment, located: Located) -> Iterator[Problem]
 
 
 def _check_models(experiment: Experiment, located: Located) -> Iterator[Problem]:
-    paths: dict[KeyPath, Path] = {("base",): experiment.base}
-    paths |= {("experts", name): path for name, path in experiment.experts.items()}
-    opened: dict[KeyPath, Checkpoint] = {}
-    for key, path in paths.items():
+    opened: dict[KeyPath, OpenModel] = {}
+    base: Checkpoint | None = None
+    try:
+        opened[("base",)] = base = open_checkpoint(experiment.base)
+    except ModelError as error:
+        yield located.problem(("base",), str(error))
+    for name, path in experiment.experts.items():
         try:
-            opened[key] = open_checkpoint(path)
+            # Without a base, an adapter can still be checked for itself.
+            opened[("experts", name)] = open_model(path, base) if base else open_stored(path)
         except ModelError as error:
-            yield located.problem(key, str(error))
-    for key, checkpoint in opened.items():
-        for problem in find_non_finite(checkpoint):
+            yield located.problem(("experts", name), str(error))
+    for key, model in opened.items():
+        for problem in find_non_finite(model):
             yield located.problem(key, str(problem))
-    if ("base",) in opened:
+    if base is not None:
         if not (experiment.base / "tokenizer_config.json").is_file():
             message = (
                 f"model folder {experiment.base} has no tokenizer_config.json; expected the "
                 "base's tokenizer beside its weights, as save_pretrained writes it"
             )
             yield located.problem(("base",), message)
-        yield from _check_groups(experiment, opened[("base",)], located)
+        yield from _check_groups(experiment, base, located)
         experts = {str(key[1]): opened[key] for key in opened if key != ("base",)}
-        yield from _located_mismatches(opened[("base",)], experts, located)
+        tokenizer = BASE if experiment.merge.tokenizer else None
+        yield from _located_mismatches(base, experts, tokenizer, located)
+
+
+def _check_texts(experiment: Experiment, located: Located) -> Iterator[Problem]:
+    texts = experiment.merge.statistics.texts
+    where: KeyPath = ("merge", "statistics", "texts")
+    models = (BASE_MODEL, *experiment.experts)
+    for name, path in texts.items():
+        if name not in models:
+            message = f"no model `{name}`; {expected_one_of(name, models)}"
+            yield located.problem((*where, name), message)
+        elif not path.is_file():
+            message = f"found no file {path}; expected a text, plain or JSONL"
+            yield located.problem((*where, name), message)
+    try:
+        kinds = needed_kinds(experiment)
+    except UsageError:
+        return  # said where the method is named
+    for kind, method in kinds.items():
+        missing = [m for m in models_of(kind, tuple(experiment.experts)) if m not in texts]
+        if missing:
+            message = (
+                f"{method} needs the {kind} of each model on a text of it, and there is none of "
+                f"{', '.join(missing)}; name a file for each"
+            )
+            yield located.problem(where, message)
 
 
 def _located_mismatches(
-    base: Checkpoint, experts: Mapping[str, Checkpoint], located: Located
+    base: Checkpoint, experts: Mapping[str, OpenModel], tokenizer: str | None, located: Located
 ) -> Iterator[Problem]:
     for name, expert in experts.items():
-        for problem in compare(base, {name: expert}):
+        fitted: Model = expert
+        try:
+            if tokenizer is None and (difference := disagreement(base, expert)):
+                yield located.problem(("experts", name), difference)
+            else:
+                fitted = align(base, {name: expert}, tokenizer=tokenizer).experts[name]
+        except ModelError as error:
+            yield located.problem(("experts", name), str(error))
+        for problem in compare(base, {name: fitted}):
             yield located.problem(("experts", name), problem.message)
 
 

@@ -11,8 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from evomerge import __version__
+from evomerge.checkpoint.adapter import open_stored
 from evomerge.checkpoint.fingerprint import fingerprint
-from evomerge.checkpoint.reader import open_checkpoint
 from evomerge.errors import ModelError
 
 PACKAGES = ("ray", "torch", "transformers", "lm_eval", "numpy", "safetensors", "mlflow")
@@ -114,6 +114,6 @@ def _token() -> tuple[str | None, bool]:
 
 def _digest(folder: Path) -> str:
     try:
-        return fingerprint(open_checkpoint(folder))
+        return fingerprint(open_stored(folder))
     except ModelError as error:
         return str(error)

@@ -9,10 +9,14 @@ from pathlib import Path
 
 import torch
 
+from evomerge.checkpoint.adapter import open_model, open_stored
 from evomerge.checkpoint.fingerprint import fingerprint
 from evomerge.checkpoint.reader import open_checkpoint
+from evomerge.checkpoint.statistics import open_statistics
+from evomerge.checkpoint.vocabulary_alignment import align
 from evomerge.errors import ModelError, NonFiniteError
 from evomerge.merge.prepared import PreparedMerge
+from evomerge.merge.statistics import Kind, Sources
 from evomerge.records import ItemScores, Job
 from evomerge.scoring.benchmark import Benchmark
 from evomerge.scoring.resident import DTYPES, NonFiniteScore, ResidentModel
@@ -26,13 +30,15 @@ class WorkerSpec:
 
     Args:
         base: folder of the base model.
-        experts: folders of the experts by name.
+        experts: folders of the experts by name, models or adapters.
         dtype: name of the dtype that forward passes compute in.
         threads: CPU threads of torch.
         batch_size: sequences per forward pass.
         timeout_s: seconds that one job may take; None for no limit.
+        tokenizer: `base` to merge experts with other tokenizers by token string, else None.
         fingerprints: of the models, by `model:base` and `model:<expert>`, for workers that do not
             read the same files as the driver.
+        statistics: files with statistics of text, by kind and model.
     """
 
     base: Path
@@ -41,7 +47,9 @@ class WorkerSpec:
     threads: int = 1
     batch_size: int = 64
     timeout_s: float | None = None
+    tokenizer: str | None = None
     fingerprints: Mapping[str, str] = field(default_factory=dict)
+    statistics: Mapping[Kind, Mapping[str, Path]] = field(default_factory=dict)
 
 
 class Worker:
@@ -58,10 +66,11 @@ class Worker:
         torch.set_num_threads(spec.threads)
         self._spec = spec
         self._model = ResidentModel.from_folder(spec.base, dtype=DTYPES[spec.dtype])
-        self._merge = PreparedMerge(
-            open_checkpoint(spec.base),
-            {name: open_checkpoint(path) for name, path in spec.experts.items()},
-        )
+        base = open_checkpoint(spec.base)
+        experts = {name: open_model(path, base) for name, path in spec.experts.items()}
+        aligned = align(base, experts, tokenizer=spec.tokenizer)
+        statistics = open_all_statistics(spec.statistics)
+        self._merge = PreparedMerge(aligned.base, aligned.experts, statistics)
         self._scorer = Scorer(self._model, benchmarks, batch_size=spec.batch_size)
         self.name = f"{socket.gethostname()}:{os.getpid()}"
 
@@ -83,6 +92,18 @@ class Worker:
         return ItemScores(job.candidate_id, scores, job.phase, seconds, self.name)
 
 
+def open_all_statistics(paths: Mapping[Kind, Mapping[str, Path]]) -> Sources:
+    """The statistics in these files, mapped.
+
+    Raises:
+        ModelError: a file is missing or damaged.
+    """
+    return {
+        kind: {model: open_statistics(path, f"{kind} of {model}") for model, path in files.items()}
+        for kind, files in paths.items()
+    }
+
+
 def require_models(spec: WorkerSpec) -> None:
     """Make sure that the models on this machine are those whose fingerprints the spec holds.
 
@@ -91,7 +112,7 @@ def require_models(spec: WorkerSpec) -> None:
     """
     for name, folder in {"base": spec.base, **spec.experts}.items():
         expected = spec.fingerprints.get(f"model:{name}")
-        if expected is not None and fingerprint(open_checkpoint(folder)) != expected:
+        if expected is not None and fingerprint(open_stored(folder)) != expected:
             raise ModelError(
                 f"the model {name} in {folder} on {socket.gethostname()} is not the one that the "
                 "run started with; copy the driver's files there, or use a folder that all nodes "

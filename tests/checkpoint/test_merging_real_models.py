@@ -9,6 +9,7 @@ from evomerge.merge.groups import layer_groups
 from evomerge.merge.methods import METHODS
 from evomerge.merge.prepared import PreparedMerge
 from evomerge.records import GroupRecipe, Recipe
+from tests.merge.informed import prepared
 
 
 def random_recipe(method, names, seed):
@@ -39,7 +40,7 @@ def test_sources_are_the_same_files_after_many_candidates(models, checksums, ten
     folders, open_models = models
     base = open_models.pop("base")
     before = {name: checksums(folder) for name, folder in folders.items()}
-    merge = PreparedMerge(base, open_models)
+    merge = prepared(base, open_models)
     live = {name: tensor.clone() for name, tensor in tensors(0).items()}
     for seed in range(12):
         for method in METHODS:

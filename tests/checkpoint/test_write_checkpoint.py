@@ -9,6 +9,7 @@ from safetensors import safe_open
 from evomerge.checkpoint.reader import open_checkpoint
 from evomerge.checkpoint.writer import write_checkpoint
 from evomerge.errors import InfrastructureError, ModelError, NonFiniteError, ShapeError, UsageError
+from evomerge.records import TensorInfo
 
 
 @pytest.fixture
@@ -87,7 +88,7 @@ def changed(tensors, **changes):
 @pytest.mark.parametrize(
     ("pairs", "error", "message"),
     [
-        (lambda t: changed(t)[:-1], ModelError, "1 of the base's 21 tensors were not given"),
+        (lambda t: changed(t)[:-1], ModelError, "1 of the model's 21 tensors were not given"),
         (lambda t: [*changed(t), ("x", torch.ones(1))], ModelError, "'x' was given and is unknown"),
         (lambda t: [*changed(t), changed(t)[0]], ModelError, "was given twice"),
         (
@@ -136,3 +137,26 @@ def test_documents_are_written_beside_the_weights(base, tmp_path):
     tensors = [(name, base.read(name)) for name in base.infos()]
     write_checkpoint(tensors, tmp_path / "model", like=base, documents={"README.md": "Grüße"})
     assert (tmp_path / "model/README.md").read_text(encoding="utf-8") == "Grüße"
+
+
+def test_a_model_may_differ_from_the_base_in_tensors_config_and_tokenizer(
+    base, save, tensors, tmp_path
+):
+    kept = {name: tensor for name, tensor in tensors(1).items() if ".layers.1." not in name}
+    infos = {name: TensorInfo(name, tuple(x.shape), x.dtype) for name, x in kept.items()}
+    other = save("other")
+    (other / "tokenizer.json").write_text('{"version": "1.0"}')
+    write_checkpoint(
+        kept,
+        tmp_path / "shorter",
+        like=base,
+        infos=infos,
+        config_changes={"num_hidden_layers": 1},
+        tokenizer_from=other,
+    )
+    assert_holds(tmp_path / "shorter", kept)
+    written = open_checkpoint(tmp_path / "shorter")
+    assert written.config == {**base.config, "num_hidden_layers": 1}
+    assert (tmp_path / "shorter/tokenizer.json").read_text() == '{"version": "1.0"}'
+    assert not (tmp_path / "shorter/chat_template.jinja").exists()
+    assert (tmp_path / "shorter/generation_config.json").exists()

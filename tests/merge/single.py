@@ -1,40 +1,32 @@
 """Merges of single tensors, and what they are drawn from, for tests of formulas."""
 
-from collections.abc import Mapping
-
 import numpy as np
 import torch
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from torch import Tensor
 
 from evomerge.merge.groups import layer_groups
 from evomerge.merge.prepared import PreparedMerge
 from evomerge.merge.random_bits import N_VALUES, random_bits, stream_key
-from evomerge.records import GroupRecipe, Recipe, TensorInfo
+from evomerge.records import GroupRecipe, Recipe
+from tests.merge.informed import made_up_statistics
+from tests.merge.memory import MemorySource
 
 NAMES = ("a", "b", "c", "d", "e")
 
-
-class MemorySource:
-    """A model held in memory, which counts how often each tensor is read."""
-
-    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        self.tensors = dict(tensors)
-        self.n_reads = dict.fromkeys(tensors, 0)
-
-    def infos(self) -> dict[str, TensorInfo]:
-        return {
-            name: TensorInfo(name, tuple(tensor.shape), tensor.dtype)
-            for name, tensor in self.tensors.items()
-        }
-
-    def read(self, name: str) -> Tensor:
-        self.n_reads[name] += 1
-        return self.tensors[name]
+COMPOSED = (
+    *("ties+lines", "dare_ties+slack+lines", "task_arithmetic+norm_match", "slerp+lines"),
+    *(
+        "knots(task_arithmetic)",
+        "knots(ties+slack)",
+        "core(dare_ties)",
+        "core(ties)+lines",
+    ),
+)
+"""Methods that are not in the table but made of what is."""
 
 
-def merge_models(method, base, experts, *, seed=0, **values):
+def merge_models(method, base, experts, *, seed=0, statistics=None, **values):
     """Merge models given as mappings of arrays, with the same values in every layer group."""
     base, *experts = (
         MemorySource({name: torch.as_tensor(x) for name, x in model.items()})
@@ -44,13 +36,15 @@ def merge_models(method, base, experts, *, seed=0, **values):
     groups = layer_groups(base.tensors, granularity=1, split_modules=False)
     group = GroupRecipe(method, values)
     recipe = Recipe(tuple(models), dict.fromkeys(groups, group), seed=seed)
-    return dict(PreparedMerge(base, models).merged(recipe))
+    if statistics is None:
+        statistics = made_up_statistics(base, tuple(models))
+    return dict(PreparedMerge(base, models, statistics).merged(recipe))
 
 
-def merge_arrays(method, base, experts, *, name="w", seed=0, **values):
+def merge_arrays(method, base, experts, *, name="w", **others):
     """Merge models of a single tensor, given as arrays."""
     experts = [{name: expert} for expert in experts]
-    return merge_models(method, {name: base}, experts, seed=seed, **values)[name]
+    return merge_models(method, {name: base}, experts, **others)[name]
 
 
 @st.composite
