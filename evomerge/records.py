@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
@@ -217,6 +217,7 @@ class TensorSource(Protocol):
         """The tensor, memory-mapped where possible: read it, never write to it."""
 
 
+@runtime_checkable
 class LowRankSource(TensorSource, Protocol):
     """A model that is stored as a base and a low-rank change of some of its matrices."""
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from evomerge.checkpoint.adapter import AdaptedModel, OpenModel
 from evomerge.checkpoint.fingerprint import pieces
-from evomerge.checkpoint.reader import HEADS, Checkpoint
+from evomerge.checkpoint.reader import HEADS
+from evomerge.checkpoint.vocabulary_rows import Model
 from evomerge.errors import Problem
 
 _PIECE_ENTRIES = 4 << 20
@@ -25,7 +26,7 @@ _SAME_CONFIG = {
 """Keys of config.json that must agree, with what to do where they do not."""
 
 
-def compare(base: Checkpoint, experts: Mapping[str, OpenModel]) -> list[Problem]:
+def compare(base: Model, experts: Mapping[str, Model]) -> list[Problem]:
     """Everything that keeps the experts from being merged into the base, expert by expert.
 
     Different dtypes are fine: merges have the base's. An empty list means the models fit.
@@ -59,7 +60,7 @@ def find_non_finite(model: OpenModel) -> list[Problem]:
     return problems
 
 
-def _config_differences(base: Checkpoint, expert: OpenModel) -> list[str]:
+def _config_differences(base: Model, expert: Model) -> list[str]:
     messages = []
     for key, next_step in _SAME_CONFIG.items():
         found, expected = _setting(expert.config, key), _setting(base.config, key)
@@ -75,7 +76,7 @@ def _setting(config: Mapping[str, Any], key: str) -> Any:
     return config.get(key)
 
 
-def _tensor_differences(base: Checkpoint, expert: OpenModel) -> list[str]:
+def _tensor_differences(base: Model, expert: Model) -> list[str]:
     expected, found = dict(base.infos()), dict(expert.infos())
     messages = []
     for head in HEADS:

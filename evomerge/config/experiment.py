@@ -126,6 +126,11 @@ class Merge(Section):
     split_modules: bool = Field(
         False, description="give attention, mlp and the rest of a layer genes of their own"
     )
+    tokenizer: str | None = Field(
+        None,
+        description="base: merge experts with other tokenizers into the base's, token by token; "
+        "not needed where tokenizers differ in padding or in tokens that one has beyond the other",
+    )
     statistics: Statistics = Statistics()
 
 

@@ -97,6 +97,16 @@ def place(name: str) -> str:
     return "final_norm" if any(_NORM.search(part) for part in parts) else "other"
 
 
+def depths(names: Iterable[str]) -> dict[str, float]:
+    """How deep in the model each tensor's layer lies: 0 for the first, 1 for the last.
+
+    Also 0 for what is outside the layers, and for the only layer of a model.
+    """
+    layers = {name: _layer(place(name)) or 0 for name in names}
+    last = max(layers.values(), default=0)
+    return {name: layer / last if last else 0.0 for name, layer in layers.items()}
+
+
 def is_matrix(name: str, shape: Sequence[int]) -> bool:
     """Whether a tensor is a linear map of a layer, or a stack of such maps, rather than a table.
 

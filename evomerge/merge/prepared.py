@@ -2,24 +2,28 @@
 
 Memory: beside the model that is written to, a merge holds at most 64 MiB and one tensor: a cache of
 at most `_CACHE_BYTES`, which spares small models the same work at every candidate, and the chunks
-of `pipeline`.
+of `pipeline`. Methods and stages that need whole matrices hold a few of the size of the one that is
+merged; what they work out once is in mapped files (`store`).
 """
 
 import math
 from collections.abc import Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
 from evomerge.errors import ModelError, NonFiniteError, ShapeError
-from evomerge.merge.groups import assign
-from evomerge.merge.pipeline import combined, n_entries_of_chunk, row_spans
+from evomerge.merge.groups import assign, depths
+from evomerge.merge.method import Space
+from evomerge.merge.pipeline import combined, followed, n_entries_of_chunk, row_spans
 from evomerge.merge.plans import GroupPlan, plan_recipe
 from evomerge.merge.statistics import Sources, Statistics
+from evomerge.merge.store import FactorStore
 from evomerge.merge.vectors import Cache, ExpertVector
-from evomerge.records import Recipe, TensorInfo, TensorSource
+from evomerge.records import LowRankSource, Recipe, TensorInfo, TensorSource
 
 _CACHE_BYTES = 32 << 20
 
@@ -33,6 +37,8 @@ class PreparedMerge:
     Args:
         base: the model whose tensors, shapes and dtypes every merge has.
         experts: the models to merge by name; each must have the base's tensors at least.
+        prepared: directory for what spectral methods work out once, which processes may share and
+            runs may reuse; one that lasts as long as this object by default.
         statistics: what was collected from text, for the methods that need it.
 
     Raises:
@@ -45,12 +51,16 @@ class PreparedMerge:
         base: TensorSource,
         experts: Mapping[str, TensorSource],
         statistics: Sources = MappingProxyType({}),
+        *,
+        prepared: Path | None = None,
     ) -> None:
         self._base = base
         self._experts = dict(experts)
         self._statistics = Statistics(statistics)
         self._infos = dict(base.infos())
+        self._depths = depths(self._infos)
         self._cache = Cache(_CACHE_BYTES)
+        self._store = FactorStore(prepared)
         self._assigned: tuple[tuple[str, ...], dict[str, str]] = ((), {})
         for name, expert in self._experts.items():
             _check_fit(name, expert.infos(), self._infos)
@@ -99,7 +109,9 @@ class PreparedMerge:
         """The plan of every tensor, the recipe being checked."""
         plans = plan_recipe(recipe, tuple(self._experts))
         for plan in plans.values():
-            self._statistics.require(plan.method.statistics, plan.experts, method=plan.method.name)
+            if plan.experts:
+                kinds = plan.method.statistics
+                self._statistics.require(kinds, plan.experts, method=plan.method.name)
         group_names = tuple(recipe.groups)
         if self._assigned[0] != group_names:
             self._assigned = (group_names, assign(self._infos, group_names))
@@ -154,33 +166,48 @@ class PreparedMerge:
             stored = self._flat(plan.copied_expert, info.name)
             yield from ((span, stored[span]) for span in spans)
             return
-        base = self._origin(info, plan)
-        vectors = [self._vector(expert, info, plan, seed, origin=base) for expert in plan.experts]
-        for span, delta in combined(plan, vectors, spans):
+        base = self._base.read(info.name).reshape(-1) if plan.method.needs_base else None
+        vectors = self._vectors(info, plan, seed, space=plan.method.space)
+        merged = combined(plan, vectors, spans)
+        if base is not None and plan.method.after:
+            if plan.method.space == "weights":
+                merged = ((span, weights.sub_(base[span])) for span, weights in merged)
+                vectors = self._vectors(info, plan, seed, space="task_vectors")
+            merged = followed(plan, vectors, merged, spans)
+        for span, delta in merged:
             yield span, delta if base is None else delta.add_(base[span])
 
+    def _vectors(
+        self, info: TensorInfo, plan: GroupPlan, seed: int, *, space: Space
+    ) -> list[ExpertVector]:
+        return [self._vector(expert, info, plan, seed, space) for expert in plan.experts]
+
     def _vector(
-        self, expert: str, info: TensorInfo, plan: GroupPlan, seed: int, *, origin: Tensor | None
+        self, expert: str, info: TensorInfo, plan: GroupPlan, seed: int, space: Space
     ) -> ExpertVector:
         return ExpertVector(
             expert,
             info.name,
             shape=info.shape,
+            depth=self._depths[info.name],
             read=partial(self._flat, expert, info.name),
-            origin=origin,
+            origin=self._base.read(info.name).reshape(-1) if space == "task_vectors" else None,
             spans=row_spans(info.shape, n_entries_of_chunk(len(plan.experts))),
             seed=seed,
             cache=self._cache,
+            store=self._store,
+            factors=partial(self._factors, expert, info.name),
             model=lambda: (
-                self._vector(expert, other, plan, seed, origin=self._origin(other, plan))
+                self._vector(expert, other, plan, seed, space)
                 for other in self._infos.values()
                 if _is_merged(other)
             ),
             statistics=self._statistics,
         )
 
-    def _origin(self, info: TensorInfo, plan: GroupPlan) -> Tensor | None:
-        return self._base.read(info.name).reshape(-1) if plan.method.needs_base else None
+    def _factors(self, expert: str, name: str) -> tuple[Tensor, Tensor] | None:
+        source = self._experts[expert]
+        return source.factors(name) if isinstance(source, LowRankSource) else None
 
     def _flat(self, expert: str, name: str) -> Tensor:
         return self._experts[expert].read(name).reshape(-1)

@@ -14,7 +14,8 @@ from torch import Tensor
 from evomerge.merge.random_bits import random_bits, stream_key
 from evomerge.merge.selection import kth_largest, kth_largest_magnitude
 from evomerge.merge.statistics import Statistics
-from evomerge.merge.sums import row_length
+from evomerge.merge.store import FactorStore
+from evomerge.merge.sums import row_length, total
 
 _N_KEPT = 1 << 14
 _LARGEST_KEPT = 1 << 18
@@ -63,11 +64,15 @@ class ExpertVector:
         expert: the expert's name.
         tensor: the tensor's name.
         shape: the tensor's shape, without a 0.
+        depth: how deep in the model it lies, from 0 to 1, see `groups.depths`.
         read: gives the expert's flat tensor in its stored dtype; called when first needed.
         origin: `(n,)` flat base tensor that is subtracted, or None.
         spans: the chunks in which large tensors are worked on.
         seed: the recipe's seed, the key of random masks.
+        basis: what tells the coordinates in a basis from those in others and from the tensor's own.
         cache: what is kept between candidates.
+        store: what is kept in files.
+        factors: gives the two factors whose product the task vector is, if the expert has them.
         model: gives the expert's vectors of all tensors that are merged, this one among them.
         statistics: what is known about how the models treat text.
 
@@ -80,28 +85,62 @@ class ExpertVector:
         tensor: str,
         *,
         shape: tuple[int, ...],
+        depth: float,
         read: Callable[[], Tensor],
         origin: Tensor | None,
         spans: tuple[slice, ...],
         seed: int,
+        basis: str = "",
         cache: Cache,
+        store: FactorStore,
+        factors: Callable[[], tuple[Tensor, Tensor] | None],
         model: Callable[[], Iterable["ExpertVector"]],
         statistics: Statistics,
     ) -> None:
         self.expert = expert
         self.tensor = tensor
         self.shape = shape
+        self.depth = depth
         self.n = math.prod(shape)
         self.row = row_length(shape)
-        self.key = (expert, tensor, origin is not None)
+        self.spans = spans
+        self.key = (expert, tensor, origin is not None, basis)
         self.cache = cache
+        self.store = store
+        self.factors = factors
         self.model = model
         self.statistics = statistics
         self._seed = seed
         self._read = read
         self._origin = origin
-        self._spans = spans
         self._stored: Tensor | None = None
+
+    def with_values(
+        self, values: Tensor, *, basis: str, spans: tuple[slice, ...]
+    ) -> "ExpertVector":
+        """The same expert's vector in another basis; nothing is known of it but its values.
+
+        Args:
+            values: the coordinates, `(p, q)` float32.
+            basis: tells the basis from all others of this tensor.
+            spans: consecutive spans that cover the coordinates.
+        """
+        return ExpertVector(
+            self.expert,
+            self.tensor,
+            shape=tuple(values.shape),
+            depth=self.depth,
+            read=lambda: values.reshape(-1),
+            origin=None,
+            spans=spans,
+            seed=self._seed,
+            basis=basis,
+            cache=self.cache,
+            store=self.store,
+            factors=lambda: None,
+            model=lambda: iter(()),
+            statistics=self.statistics,
+        )
 
     def chunk(self, span: slice) -> Tensor:
         """The entries of a span, `(span,)` float32; never to be written to."""
@@ -116,7 +155,7 @@ class ExpertVector:
 
     def over_chunks(self, values: Callable[[slice], Tensor]) -> Iterator[Tensor]:
         """What a function of spans gives for the whole tensor, chunk by chunk."""
-        return (values(span) for span in self._spans)
+        return (values(span) for span in self.spans)
 
     def weights(self, span: slice) -> Tensor:
         """The expert's weights θ on a span, `(span,)` float32."""
@@ -138,6 +177,17 @@ class ExpertVector:
         return self.cache.numbers(
             (*self.key, k),
             lambda: (kth_largest_magnitude(lambda: self.over_chunks(self.chunk), k),),
+        )[0]
+
+    def digest(self) -> str:
+        """A digest of the entries."""
+        return self.store.digest(self.key, lambda: self.over_chunks(self.chunk))
+
+    def energy(self) -> float:
+        """Σ v² over the tensor."""
+        return self.cache.numbers(
+            (*self.key, "energy"),
+            lambda: (total(self.shape, lambda span: self.chunk(span).double().square_()),),
         )[0]
 
     def ranks_in_row(self, span: slice) -> Tensor:

@@ -105,6 +105,7 @@ def worker_spec(plan: Plan) -> WorkerSpec:
         threads=experiment.scoring.threads,
         batch_size=experiment.scoring.batch_size,
         timeout_s=experiment.scoring.timeout_s,
+        tokenizer=experiment.merge.tokenizer,
         fingerprints={n: d for n, d in plan.fingerprints.items() if n.startswith("model:")},
         statistics=statistics_paths(experiment, plan.fingerprints),
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from evomerge.checkpoint.adapter import open_model
 from evomerge.checkpoint.reader import open_checkpoint
+from evomerge.checkpoint.vocabulary_alignment import align
 from evomerge.errors import UsageError
 from evomerge.export.card import CardData
 from evomerge.export.folder import export_model
@@ -44,6 +45,7 @@ def export_candidate(run_dir: Path, candidate_id: str, out_dir: Path) -> None:
     require_unchanged(plan, fingerprint_models(experiment))
     base = open_checkpoint(experiment.base)
     experts = {name: open_model(path, base) for name, path in experiment.experts.items()}
+    aligned = align(base, experts, tokenizer=experiment.merge.tokenizer)
     card = CardData(
         title=out_dir.name,
         member=member,
@@ -57,7 +59,7 @@ def export_candidate(run_dir: Path, candidate_id: str, out_dir: Path) -> None:
         versions=state.started.versions if isinstance(state.started, Started) else {},
     )
     statistics = open_all_statistics(statistics_paths(experiment, plan.fingerprints))
-    merge = PreparedMerge(base, experts, statistics)
+    merge = PreparedMerge(aligned.base, aligned.experts, statistics)
     export_model(merge.merged(member.recipe), base, out_dir, card)
     print(f"{out_dir}: {member.id} exported; README.md tells its scores and how to reproduce them")
 

@@ -6,16 +6,17 @@ from pathlib import Path
 from evomerge.checkpoint.adapter import OpenModel, open_model, open_stored
 from evomerge.checkpoint.preflight import compare, find_non_finite
 from evomerge.checkpoint.reader import Checkpoint, open_checkpoint
+from evomerge.checkpoint.vocabulary_alignment import BASE, align, disagreement
+from evomerge.checkpoint.vocabulary_rows import Model
 from evomerge.config.experiment import Experiment
 from evomerge.config.read import Located, expected_one_of, read_experiment
 from evomerge.config.strict_yaml import KeyPath
 from evomerge.errors import ConfigError, ModelError, Problem, UsageError
 from evomerge.merge.groups import layer_groups
 from evomerge.merge.methods import METHODS, find_method
-from evomerge.merge.statistics import BASE, models_of
 from evomerge.run.baselines import RESERVED_NAMES
 from evomerge.run.choosing import DEFAULT, KINDS, homeless_groups, idle_keys, named_methods
-from evomerge.run.needed import needed_kinds
+from evomerge.run.needed import all_models, models_of, needed_kinds
 from evomerge.scoring.check import check_benchmarks
 from evomerge.search.table import CONTROLLERS
 
@@ -51,6 +52,8 @@ def _check_names(experiment: Experiment, located: Located) -> Iterator[Problem]:
     for place, name in named_methods(experiment.merge.method):
         if message := _method_problem(name, len(experiment.experts)):
             yield located.problem(("merge", "method", *place), message)
+    if experiment.merge.tokenizer not in (None, BASE):
+        yield located.problem(("merge", "tokenizer"), _other_vocabulary(experiment.merge.tokenizer))
     if controller not in CONTROLLERS:
         message = f"no controller `{controller}`; {expected_one_of(controller, tuple(CONTROLLERS))}"
         yield located.problem(("search", "controller"), message)
@@ -58,6 +61,14 @@ def _check_names(experiment: Experiment, located: Located) -> Iterator[Problem]:
         if name in RESERVED_NAMES:
             message = f"`{name}` is the name of a baseline in every report; name the expert anew"
             yield located.problem(("experts", name), message)
+
+
+def _other_vocabulary(tokenizer: str) -> str:
+    return (
+        f"found `{tokenizer}`, expected `{BASE}`: candidates are merged into the base and scored "
+        "with its tokenizer. For another vocabulary give the base that one first (`evomerge "
+        "transplant` gives it an expert's), and search from there"
+    )
 
 
 def _method_problem(name: str, n_experts: int) -> str | None:
@@ -141,13 +152,14 @@ def _check_models(experiment: Experiment, located: Located) -> Iterator[Problem]
             yield located.problem(("base",), message)
         yield from _check_groups(experiment, base, located)
         experts = {str(key[1]): opened[key] for key in opened if key != ("base",)}
-        yield from _located_mismatches(base, experts, located)
+        tokenizer = BASE if experiment.merge.tokenizer else None
+        yield from _located_mismatches(base, experts, tokenizer, located)
 
 
 def _check_texts(experiment: Experiment, located: Located) -> Iterator[Problem]:
     texts = experiment.merge.statistics.texts
     where: KeyPath = ("merge", "statistics", "texts")
-    models = (BASE, *experiment.experts)
+    models = all_models(experiment)
     for name, path in texts.items():
         if name not in models:
             message = f"no model `{name}`; {expected_one_of(name, models)}"
@@ -160,8 +172,7 @@ def _check_texts(experiment: Experiment, located: Located) -> Iterator[Problem]:
     except UsageError:
         return  # said where the method is named
     for kind, method in kinds.items():
-        missing = [m for m in models_of(kind, tuple(experiment.experts)) if m not in texts]
-        if missing:
+        if missing := [model for model in models_of(kind, experiment) if model not in texts]:
             message = (
                 f"{method} needs the {kind} of each model on a text of it, and there is none of "
                 f"{', '.join(missing)}; name a file for each"
@@ -170,10 +181,18 @@ def _check_texts(experiment: Experiment, located: Located) -> Iterator[Problem]:
 
 
 def _located_mismatches(
-    base: Checkpoint, experts: Mapping[str, OpenModel], located: Located
+    base: Checkpoint, experts: Mapping[str, OpenModel], tokenizer: str | None, located: Located
 ) -> Iterator[Problem]:
     for name, expert in experts.items():
-        for problem in compare(base, {name: expert}):
+        fitted: Model = expert
+        try:
+            if tokenizer is None and (difference := disagreement(base, expert)):
+                yield located.problem(("experts", name), difference)
+            else:
+                fitted = align(base, {name: expert}, tokenizer=tokenizer).experts[name]
+        except ModelError as error:
+            yield located.problem(("experts", name), str(error))
+        for problem in compare(base, {name: fitted}):
             yield located.problem(("experts", name), problem.message)
 
 

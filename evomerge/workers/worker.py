@@ -13,6 +13,7 @@ from evomerge.checkpoint.adapter import open_model, open_stored
 from evomerge.checkpoint.fingerprint import fingerprint
 from evomerge.checkpoint.reader import open_checkpoint
 from evomerge.checkpoint.statistics import open_statistics
+from evomerge.checkpoint.vocabulary_alignment import align
 from evomerge.errors import ModelError, NonFiniteError
 from evomerge.merge.prepared import PreparedMerge
 from evomerge.merge.statistics import Kind, Sources
@@ -34,6 +35,7 @@ class WorkerSpec:
         threads: CPU threads of torch.
         batch_size: sequences per forward pass.
         timeout_s: seconds that one job may take; None for no limit.
+        tokenizer: `base` to merge experts with other tokenizers by token string, else None.
         fingerprints: of the models, by `model:base` and `model:<expert>`, for workers that do not
             read the same files as the driver.
         statistics: files with statistics of text, by kind and model.
@@ -45,6 +47,7 @@ class WorkerSpec:
     threads: int = 1
     batch_size: int = 64
     timeout_s: float | None = None
+    tokenizer: str | None = None
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     statistics: Mapping[Kind, Mapping[str, Path]] = field(default_factory=dict)
 
@@ -64,11 +67,10 @@ class Worker:
         self._spec = spec
         self._model = ResidentModel.from_folder(spec.base, dtype=DTYPES[spec.dtype])
         base = open_checkpoint(spec.base)
-        self._merge = PreparedMerge(
-            base,
-            {name: open_model(path, base) for name, path in spec.experts.items()},
-            open_all_statistics(spec.statistics),
-        )
+        experts = {name: open_model(path, base) for name, path in spec.experts.items()}
+        aligned = align(base, experts, tokenizer=spec.tokenizer)
+        statistics = open_all_statistics(spec.statistics)
+        self._merge = PreparedMerge(aligned.base, aligned.experts, statistics)
         self._scorer = Scorer(self._model, benchmarks, batch_size=spec.batch_size)
         self.name = f"{socket.gethostname()}:{os.getpid()}"
 

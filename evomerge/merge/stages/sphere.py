@@ -69,6 +69,13 @@ def shrink_to_base(gram: Tensor, coefficients: Tensor) -> Tensor:
     return scale * coefficients[:, None] * t
 
 
+def to_mean_length(gram: Tensor, coefficients: Tensor) -> Tensor:
+    """λᵢ · (mean ‖vⱼ‖ / ‖Σ vⱼ‖): the sum at the mean length; 0 where it is 0 (OPCM)."""
+    length = gram.sum((0, 1)).clamp(min=0.0).sqrt()
+    mean = gram.diagonal().clamp(min=0.0).sqrt().mean(1)
+    return coefficients[:, None] * torch.where(length > 0.0, mean / length, 0.0)
+
+
 def great_circle(gram: Tensor, coefficients: Tensor, *, flat_above: float = 2.0) -> Tensor:
     """Slerp: the point at t = λ₂ / (λ₁ + λ₂) of the way from v₁ to v₂ along the arc between them.
 
