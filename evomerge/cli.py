@@ -125,6 +125,23 @@ def export(
 
 
 @app.command()
+def merge(
+    config: Annotated[
+        Path, typer.Argument(help="Configuration of mergekit (YAML).", show_default=False)
+    ],
+    out_dir: Annotated[Path, typer.Argument(help="New folder for the model.")],
+    seed: Annotated[int, typer.Option(help="Key of random masks.")] = 0,
+) -> None:
+    """Merge models as a configuration of mergekit says.
+
+    Example: evomerge merge mergekit_config.yml merged/
+    """
+    from evomerge.run.merging import merge_configuration
+
+    merge_configuration(config, out_dir, seed=seed)
+
+
+@app.command()
 def evaluate(
     model_dir: Annotated[Path, typer.Argument(help="Model folder, Hugging Face format.")],
     config: ConfigPath,

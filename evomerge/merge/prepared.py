@@ -7,7 +7,8 @@ merged; what they work out once is in mapped files (`store`).
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -19,11 +20,11 @@ from evomerge.errors import ModelError, NonFiniteError, ShapeError
 from evomerge.merge.groups import assign, depths
 from evomerge.merge.method import Space
 from evomerge.merge.pipeline import combined, followed, n_entries_of_chunk, row_spans
-from evomerge.merge.plans import GroupPlan, plan_recipe
+from evomerge.merge.plans import GroupPlan, plan_recipe, plan_tensors
 from evomerge.merge.statistics import Sources, Statistics
 from evomerge.merge.store import FactorStore
 from evomerge.merge.vectors import Cache, ExpertVector
-from evomerge.records import LowRankSource, Recipe, TensorInfo, TensorSource
+from evomerge.records import GroupRecipe, LowRankSource, Recipe, TensorInfo, TensorSource
 
 _CACHE_BYTES = 32 << 20
 
@@ -40,6 +41,7 @@ class PreparedMerge:
         prepared: directory for what spectral methods work out once, which processes may share and
             runs may reuse; one that lasts as long as this object by default.
         statistics: what was collected from text, for the methods that need it.
+        dtype: the dtype of a merge's floating-point tensors, where it is not the base's.
 
     Raises:
         ModelError: an expert lacks tensors of the base.
@@ -53,11 +55,12 @@ class PreparedMerge:
         statistics: Sources = MappingProxyType({}),
         *,
         prepared: Path | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         self._base = base
         self._experts = dict(experts)
         self._statistics = Statistics(statistics)
-        self._infos = dict(base.infos())
+        self._infos = {name: _in_dtype(info, dtype) for name, info in base.infos().items()}
         self._depths = depths(self._infos)
         self._cache = Cache(_CACHE_BYTES)
         self._store = FactorStore(prepared)
@@ -99,11 +102,30 @@ class PreparedMerge:
             UsageError: at once, the recipe does not fit the base or the experts.
             NonFiniteError: while streaming, a tensor has entries that are NaN or infinite.
         """
-        plans = self._plan(recipe)
-        return (
-            (name, self._merge(self._infos[name], plan, recipe.seed))
-            for name, plan in plans.items()
-        )
+        return self._stream(self._plan(recipe), recipe.seed)
+
+    def merged_with(
+        self, groups: Mapping[str, GroupRecipe], experts: Sequence[str], *, seed: int = 0
+    ) -> Iterator[tuple[str, Tensor]]:
+        """As `merged`, with values of its own for each tensor, in the order of `groups`.
+
+        Args:
+            groups: how to merge each tensor, by its name.
+            experts: the experts' names, in the order of values that are one an expert.
+            seed: the key of random masks.
+
+        Raises:
+            UsageError: at once, a tensor is not one of the base's, or its values do not fit.
+            NonFiniteError: while streaming, a tensor has entries that are NaN or infinite.
+        """
+        return self._stream(plan_tensors(groups, tuple(experts), tuple(self._infos)), seed)
+
+    def infos(self) -> Mapping[str, TensorInfo]:
+        """The tensors of every merge."""
+        return self._infos
+
+    def _stream(self, plans: Mapping[str, GroupPlan], seed: int) -> Iterator[tuple[str, Tensor]]:
+        return ((name, self._merge(self._infos[name], plan, seed)) for name, plan in plans.items())
 
     def _plan(self, recipe: Recipe) -> dict[str, GroupPlan]:
         """The plan of every tensor, the recipe being checked."""
@@ -127,12 +149,17 @@ class PreparedMerge:
 
     def _copied(self, info: TensorInfo, plan: GroupPlan) -> Tensor | None:
         """The stored tensor that the merge is, where it is one, and needs no rounding."""
+        source = self._alone(info, plan)
+        if source is None:
+            return None
+        is_rounded = source.infos()[info.name].dtype != info.dtype and 0 not in info.shape
+        return None if is_rounded else source.read(info.name).to(info.dtype)
+
+    def _alone(self, info: TensorInfo, plan: GroupPlan) -> TensorSource | None:
+        """The one model that the merge of a tensor equals but for rounding, if there is one."""
         if not plan.experts or not _is_merged(info):
-            return self._base.read(info.name)
-        alone = plan.copied_expert
-        if alone is not None and self._experts[alone].infos()[info.name].dtype == info.dtype:
-            return self._experts[alone].read(info.name)
-        return None
+            return self._base
+        return None if plan.copied_expert is None else self._experts[plan.copied_expert]
 
     @torch.no_grad()
     def _merge(self, info: TensorInfo, plan: GroupPlan, seed: int) -> Tensor:
@@ -162,8 +189,9 @@ class PreparedMerge:
     ) -> Iterator[tuple[slice, Tensor]]:
         """The merge of one flat tensor, chunk by chunk, before it is rounded."""
         spans = row_spans(info.shape, n_entries_of_chunk(len(plan.experts)))
-        if plan.copied_expert is not None:
-            stored = self._flat(plan.copied_expert, info.name)
+        alone = self._alone(info, plan)
+        if alone is not None:
+            stored = alone.read(info.name).reshape(-1)
             yield from ((span, stored[span]) for span in spans)
             return
         base = self._base.read(info.name).reshape(-1) if plan.method.needs_base else None
@@ -211,6 +239,10 @@ class PreparedMerge:
 
     def _flat(self, expert: str, name: str) -> Tensor:
         return self._experts[expert].read(name).reshape(-1)
+
+
+def _in_dtype(info: TensorInfo, dtype: torch.dtype | None) -> TensorInfo:
+    return info if dtype is None or not info.dtype.is_floating_point else replace(info, dtype=dtype)
 
 
 def _is_merged(info: TensorInfo) -> bool:

@@ -239,7 +239,7 @@ def test_fisher_is_the_mean_weighed_by_information(seed, coefficients, normalise
 def test_equal_information_gives_the_mean_however_small_it_is(scale):
     # 10⁻⁶ added to Fisher information of 10⁻¹⁸ would make every merge the mean.
     weights, _ = drawn(0, 2, 4, 8)
-    equal = torch.rand(4, 8) * scale
+    equal = (0.1 + torch.rand(4, 8)) * scale
     assert_close(fisher(list(weights), [equal, equal]), weights.double().mean(0), atol=1e-6)
     surer = fisher(list(weights), [equal, equal * 2.0**20], floor=1e-6)
     assert_close(surer, weights[1].double(), atol=1e-4)

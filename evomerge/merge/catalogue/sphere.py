@@ -45,6 +45,12 @@ MULTISLERP = MergeMethod(
     only_ratios=True,
 )
 
+MULTISLERP_MERGEKIT = MULTISLERP.as_in_mergekit(
+    "Multi-SLERP of the experts' whole weights instead of their task vectors.",
+    # mergekit's without a base model; with one both agree.
+    space="weights",
+)
+
 KARCHER = MergeMethod(
     name="karcher",
     summary="Weighted Karcher mean of the task vectors' directions, at their mean length.",

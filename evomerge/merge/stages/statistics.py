@@ -168,9 +168,9 @@ def _sum_of_squares(values: Tensor) -> float:
 def spare_active_inputs(stack: Stack) -> Finish:
     """Δ · (1 − sⱼ (1 − `aim.omega`)), sⱼ = E|xⱼ| / maxₖ E|xₖ| being how active input j is (AIM).
 
-    The activations are those of the base on general text. It damps the columns of a linear map, the rows where
-    those are its inputs, and the entries of a norm's weight; embeddings and whatever else has no
-    activations are left as they are.
+    The activations are those of the base on general text. It damps the columns of a linear map, the
+    rows where those are its inputs, and the entries of a norm's weight; embeddings and whatever
+    else has no activations are left as they are.
     """
     statistics: Statistics = stack.vectors[0].statistics
     found = statistics.of_inputs("activations", BASE, stack.vectors[0].tensor, stack.shape)
