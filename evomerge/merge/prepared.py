@@ -136,7 +136,9 @@ class PreparedMerge:
         """The plan of every tensor, the recipe being checked."""
         plans = plan_recipe(recipe, tuple(self._experts))
         for plan in plans.values():
-            self._statistics.require(plan.method.statistics, plan.experts, method=plan.method.name)
+            if plan.experts:
+                kinds = plan.method.statistics
+                self._statistics.require(kinds, plan.experts, method=plan.method.name)
         group_names = tuple(recipe.groups)
         if self._assigned[0] != group_names:
             self._assigned = (group_names, assign(self._infos, group_names))
