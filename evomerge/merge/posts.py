@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from evomerge.merge.parameters import FRACTION, NOT_NEGATIVE, Parameter
 from evomerge.merge.stages.kinds import Post, Whole
 from evomerge.merge.stages.post import ramp_over_layers
+from evomerge.merge.stages.statistics import spare_active_inputs
 from evomerge.merge.stages.whole import calibrate, flatten, to_mean_norm, truncate
+from evomerge.merge.statistics import Kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +30,7 @@ class PostStage:
             vectors, whatever the method's own vectors are.
         whole: the same for what needs the whole of a tensor at once.
         lenient: whether it makes the method's election by sign lenient, see `elect.with_slack`.
+        statistics: what must have been collected from text, see `merge.statistics`.
     """
 
     name: str
@@ -38,6 +41,7 @@ class PostStage:
     stage: Post | None = None
     whole: Whole | None = None
     lenient: bool = False
+    statistics: tuple[Kind, ...] = ()
 
     @property
     def traits(self) -> tuple[str, ...]:
@@ -46,6 +50,7 @@ class PostStage:
             "matrices of layers only": self.only_matrices,
             "whole tensors": self.whole is not None,
             "methods that elect signs": self.lenient,
+            f"needs statistics: {', '.join(self.statistics)}": bool(self.statistics),
         }
         return tuple(name for name, holds in named.items() if holds)
 
@@ -176,6 +181,27 @@ SLACK = PostStage(
     lenient=True,
 )
 
+AIM = PostStage(
+    name="aim",
+    summary="Damp Δ of the inputs that are most active in the base on general text.",
+    # The reference's: columns of linear maps, entries of norms; embeddings stay as they are.
+    reference="https://arxiv.org/abs/2502.02421",
+    parameters=(
+        Parameter(
+            "aim.omega",
+            low=0.2,
+            high=0.6,
+            default=0.4,
+            per_expert=False,
+            limits=FRACTION,
+            full=1.0,
+            description="what is left of the change of the most active input",
+        ),
+    ),
+    stage=spare_active_inputs,
+    statistics=("activations",),
+)
+
 POSTS: dict[str, PostStage] = {
-    stage.name: stage for stage in (LINES, SVC, LOW_RANK, FLATTEN, NORM_MATCH, SLACK)
+    stage.name: stage for stage in (LINES, SVC, LOW_RANK, FLATTEN, NORM_MATCH, SLACK, AIM)
 }
