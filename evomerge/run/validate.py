@@ -15,11 +15,9 @@ from evomerge.config.strict_yaml import KeyPath
 from evomerge.errors import ConfigError, ModelError, Problem, UsageError
 from evomerge.merge.groups import layer_groups
 from evomerge.merge.methods import METHODS, find_method
-from evomerge.merge.statistics import BASE as BASE_MODEL
-from evomerge.merge.statistics import models_of
 from evomerge.run.baselines import RESERVED_NAMES
 from evomerge.run.choosing import DEFAULT, KINDS, homeless_groups, idle_keys, named_methods
-from evomerge.run.needed import needed_kinds
+from evomerge.run.needed import all_models, models_of, needed_kinds
 from evomerge.scoring.check import check_benchmarks
 from evomerge.search.table import CONTROLLERS
 
@@ -165,7 +163,7 @@ def _check_models(experiment: Experiment, located: Located) -> Iterator[Problem]
 def _check_texts(experiment: Experiment, located: Located) -> Iterator[Problem]:
     texts = experiment.merge.statistics.texts
     where: KeyPath = ("merge", "statistics", "texts")
-    models = (BASE_MODEL, *experiment.experts)
+    models = all_models(experiment)
     for name, path in texts.items():
         if name not in models:
             message = f"no model `{name}`; {expected_one_of(name, models)}"
@@ -178,8 +176,7 @@ def _check_texts(experiment: Experiment, located: Located) -> Iterator[Problem]:
     except UsageError:
         return  # said where the method is named
     for kind, method in kinds.items():
-        missing = [m for m in models_of(kind, tuple(experiment.experts)) if m not in texts]
-        if missing:
+        if missing := [model for model in models_of(kind, experiment) if model not in texts]:
             message = (
                 f"{method} needs the {kind} of each model on a text of it, and there is none of "
                 f"{', '.join(missing)}; name a file for each"
