@@ -126,6 +126,11 @@ class Merge(Section):
     split_modules: bool = Field(
         False, description="give attention, mlp and the rest of a layer genes of their own"
     )
+    routers: bool = Field(
+        False,
+        description="merge the routers of a mixture of experts, with genes of their own; otherwise "
+        "they are the base's",
+    )
     tokenizer: str | None = Field(
         None,
         description="base: merge experts with other tokenizers into the base's, token by token; "

@@ -20,7 +20,7 @@ from evomerge.errors import ModelError, NonFiniteError, ShapeError
 from evomerge.merge.groups import assign, depths
 from evomerge.merge.method import Space
 from evomerge.merge.pipeline import combined, followed, n_entries_of_chunk, row_spans
-from evomerge.merge.plans import GroupPlan, plan_recipe, plan_tensors
+from evomerge.merge.plans import KEPT, GroupPlan, plan_recipe, plan_tensors
 from evomerge.merge.statistics import Sources, Statistics
 from evomerge.merge.store import FactorStore
 from evomerge.merge.vectors import Cache, ExpertVector
@@ -142,7 +142,7 @@ class PreparedMerge:
         group_names = tuple(recipe.groups)
         if self._assigned[0] != group_names:
             self._assigned = (group_names, assign(self._infos, group_names))
-        return {name: plans[group] for name, group in self._assigned[1].items()}
+        return {name: plans.get(group, KEPT) for name, group in self._assigned[1].items()}
 
     def _refuse_aliases(self, into: Mapping[str, Tensor]) -> None:
         for name, info in self._infos.items():

@@ -163,7 +163,7 @@ def test_what_is_wrong_is_located_and_explained(
 def test_an_expert_with_numbers_that_are_none_is_refused(tmp_path: Path, tiny_zoo: TinyZoo) -> None:
     config = write_experiment(tmp_path, tiny_zoo)
     use_expert(with_nan(tiny_zoo))(config)
-    with pytest.raises(ConfigError, match=r"experts\.red: .*tensor '.*' has 1 of .* NaN"):
+    with pytest.raises(ConfigError, match=r"experts\.red: .*tensor '.*' in .* has 1 of .* NaN"):
         load_experiment(config)
 
 
