@@ -47,12 +47,12 @@ def write_aligned(
             like=base,
             infos=alignment.base.infos(),
             config_changes=config_changes(base, alignment.owner, alignment.n_rows),
-            tokenizer_from=_tokenizer_folder(alignment, Path(scratch)),
+            tokenizer_from=tokenizer_folder(alignment, Path(scratch)),
             documents={**generation_document(base, alignment.owner), **documents},
         )
 
 
-def _tokenizer_folder(alignment: Alignment, scratch: Path) -> Path:
+def tokenizer_folder(alignment: Alignment, scratch: Path) -> Path:
     """The folder with the tokenizer of a merge; a union is made in `scratch` where it is new."""
     own = alignment.owner.path
     if not alignment.contributors or alignment.vocabulary is None:

@@ -91,10 +91,11 @@ class AlignedModel:
         """The tensor; memory-mapped, except for a table whose rows had to be gathered."""
         if name not in self._tables:
             return self._source.read(name)
-        if self._last is None or self._last[0] != name:
-            self._last = None  # freed before the next is made
-            self._last = (name, self._gathered(name))
-        return self._last[1]
+        last = self._last  # another thread may replace it
+        if last is None or last[0] != name:
+            last = self._last = None  # freed before the next is made
+            last = self._last = (name, self._gathered(name))
+        return last[1]
 
     def _with_rows(self, info: TensorInfo) -> TensorInfo:
         return TensorInfo(info.name, (len(self._mine.rows), *info.shape[1:]), info.dtype)

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from evomerge.checkpoint.adapter import OpenModel, open_model, open_stored
-from evomerge.checkpoint.preflight import compare, find_non_finite
+from evomerge.checkpoint.damage import find_damage
+from evomerge.checkpoint.preflight import compare
 from evomerge.checkpoint.reader import Checkpoint, open_checkpoint
 from evomerge.checkpoint.vocabulary_alignment import BASE, align, disagreement
 from evomerge.checkpoint.vocabulary_rows import Model
@@ -14,11 +15,9 @@ from evomerge.config.strict_yaml import KeyPath
 from evomerge.errors import ConfigError, ModelError, Problem, UsageError
 from evomerge.merge.groups import layer_groups
 from evomerge.merge.methods import METHODS, find_method
-from evomerge.merge.statistics import BASE as BASE_MODEL
-from evomerge.merge.statistics import models_of
 from evomerge.run.baselines import RESERVED_NAMES
 from evomerge.run.choosing import DEFAULT, KINDS, homeless_groups, idle_keys, named_methods
-from evomerge.run.needed import needed_kinds
+from evomerge.run.needed import all_models, models_of, needed_kinds
 from evomerge.scoring.check import check_benchmarks
 from evomerge.search.table import CONTROLLERS
 
@@ -143,7 +142,7 @@ def _check_models(experiment: Experiment, located: Located) -> Iterator[Problem]
         except ModelError as error:
             yield located.problem(("experts", name), str(error))
     for key, model in opened.items():
-        for problem in find_non_finite(model):
+        for problem in find_damage(model):
             yield located.problem(key, str(problem))
     if base is not None:
         if not (experiment.base / "tokenizer_config.json").is_file():
@@ -161,7 +160,7 @@ def _check_models(experiment: Experiment, located: Located) -> Iterator[Problem]
 def _check_texts(experiment: Experiment, located: Located) -> Iterator[Problem]:
     texts = experiment.merge.statistics.texts
     where: KeyPath = ("merge", "statistics", "texts")
-    models = (BASE_MODEL, *experiment.experts)
+    models = all_models(experiment)
     for name, path in texts.items():
         if name not in models:
             message = f"no model `{name}`; {expected_one_of(name, models)}"
@@ -174,8 +173,7 @@ def _check_texts(experiment: Experiment, located: Located) -> Iterator[Problem]:
     except UsageError:
         return  # said where the method is named
     for kind, method in kinds.items():
-        missing = [m for m in models_of(kind, tuple(experiment.experts)) if m not in texts]
-        if missing:
+        if missing := [model for model in models_of(kind, experiment) if model not in texts]:
             message = (
                 f"{method} needs the {kind} of each model on a text of it, and there is none of "
                 f"{', '.join(missing)}; name a file for each"

@@ -166,18 +166,18 @@ def _sum_of_squares(values: Tensor) -> float:
 
 
 def spare_active_inputs(stack: Stack) -> Finish:
-    """Δ · (1 − sⱼ (1 − `omega`)), where input j is the more active in the base the larger sⱼ (AIM).
+    """Δ · (1 − sⱼ (1 − `aim.omega`)), sⱼ = E|xⱼ| / maxₖ E|xₖ| being how active input j is (AIM).
 
-    sⱼ = E|xⱼ| / maxₖ E|xₖ| on general text. It damps the columns of a linear map, the rows where
-    those are its inputs, and the entries of a norm's weight; embeddings and whatever else has no
-    activations are left as they are.
+    The activations are those of the base on general text. It damps the columns of a linear map, the
+    rows where those are its inputs, and the entries of a norm's weight; embeddings and whatever
+    else has no activations are left as they are.
     """
     statistics: Statistics = stack.vectors[0].statistics
     found = statistics.of_inputs("activations", BASE, stack.vectors[0].tensor, stack.shape)
     most = 0.0 if found is None else found.values.max().item()
     if found is None or most == 0.0:
         return lambda span, delta: delta
-    kept = 1.0 - found.values * ((1.0 - stack.setting("omega")) / most)
+    kept = 1.0 - found.values * ((1.0 - stack.setting("aim.omega")) / most)
     row, over_rows = stack.row, found.over_rows
 
     def damp(span: slice, delta: Tensor) -> Tensor:
