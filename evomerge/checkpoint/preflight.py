@@ -3,13 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from evomerge.checkpoint.adapter import AdaptedModel, OpenModel
-from evomerge.checkpoint.fingerprint import pieces
 from evomerge.checkpoint.reader import HEADS
 from evomerge.checkpoint.vocabulary_rows import Model
 from evomerge.errors import Problem
-
-_PIECE_ENTRIES = 4 << 20
 
 _SAME_CONFIG = {
     "model_type": "only models of one architecture merge tensor by tensor",
@@ -36,27 +32,6 @@ def compare(base: Model, experts: Mapping[str, Model]) -> list[Problem]:
         where = f"expert '{name}' ({expert.path})"
         messages = [*_config_differences(base, expert), *_tensor_differences(base, expert)]
         problems += [Problem(where, message) for message in messages]
-    return problems
-
-
-def find_non_finite(model: OpenModel) -> list[Problem]:
-    """The stored tensors that hold NaN or infinity, in one streaming pass over all values."""
-    checkpoint = model.stored if isinstance(model, AdaptedModel) else model
-    problems = []
-    for name, info in checkpoint.infos().items():
-        if not info.dtype.is_floating_point:
-            continue
-        flat = checkpoint.read(name).reshape(-1)
-        n_bad = sum(int((~part.isfinite()).sum()) for part in pieces(flat, _PIECE_ENTRIES))
-        if n_bad:
-            problems.append(
-                Problem(
-                    f"model {checkpoint.path}",
-                    f"tensor '{name}' has {n_bad} of {len(flat)} entries that are NaN or "
-                    "infinite, expected finite weights; download the model again, and if that "
-                    "does not help leave it out",
-                )
-            )
     return problems
 
 

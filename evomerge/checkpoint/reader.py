@@ -48,9 +48,10 @@ class Checkpoint:
     are touched, shared with other processes, and dropped by the system when memory is short.
     """
 
-    def __init__(self, path: Path, config: Mapping[str, Any], shards: "list[_Shard]") -> None:
+    def __init__(self, path: Path, config: Mapping[str, Any], shards: "list[Shard]") -> None:
         self.path = path
         self.config = config
+        self.shards = tuple(shards)
         self._shards = {name: shard for shard in shards for name in shard.infos}
         self._infos = {name: info for shard in shards for name, info in shard.infos.items()}
         self._views: dict[str, Tensor] = {}
@@ -89,7 +90,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
             f"model {path} is quantised (its {CONFIG} has a quantization_config), expected plain "
             "floating-point weights; use the model it was made from, or dequantise and save it"
         )
-    shards = [_Shard(file, listed) for file, listed in tensor_files(path).items()]
+    shards = [Shard(file, listed) for file, listed in tensor_files(path).items()]
     _leave_out_tied_head(config, shards)
     return Checkpoint(path, config, shards)
 
@@ -107,7 +108,7 @@ def open_adapter_file(path: Path) -> Checkpoint:
             "run code when loaded and is refused"
         )
     config = read_json(path / ADAPTER_CONFIG)
-    return Checkpoint(path, config, [_Shard(path / ADAPTER, None)])
+    return Checkpoint(path, config, [Shard(path / ADAPTER, None)])
 
 
 def open_tensors(file: Path) -> Checkpoint:
@@ -116,16 +117,27 @@ def open_tensors(file: Path) -> Checkpoint:
     Raises:
         ModelError: it is missing, damaged or not what it claims to be.
     """
-    return Checkpoint(file, {}, [_Shard(file, None)])
+    return Checkpoint(file, {}, [Shard(file, None)])
 
 
-class _Shard:
-    """One safetensors file, open and mapped."""
+class Shard:
+    """One safetensors file, open and mapped.
+
+    `names` are all its tensors in the order of their bytes, `infos` those that are the model's.
+
+    Args:
+        file: the file.
+        listed: the tensors that an index says it holds, if there is one.
+
+    Raises:
+        ModelError: it is damaged, not what it claims to be, or not what the index says.
+    """
 
     def __init__(self, file: Path, listed: set[str] | None) -> None:
         self.file = file
         self._handle = _opened(file)
-        self.infos = {name: self._info(name) for name in self._handle.offset_keys()}
+        self.names: tuple[str, ...] = tuple(self._handle.offset_keys())
+        self.infos = {name: self._info(name) for name in self.names}
         odd = sorted(listed ^ set(self.infos)) if listed is not None else []
         if odd:
             raise ModelError(
@@ -134,8 +146,15 @@ class _Shard:
             )
 
     def read(self, name: str) -> Tensor:
+        """A tensor as a view of the mapped file."""
         tensor: Tensor = self._handle.get_tensor(name)
         return tensor
+
+    def header(self) -> bytes:
+        """The bytes before those of the first tensor."""
+        with self.file.open("rb") as opened:
+            length = opened.read(8)
+            return length + opened.read(int.from_bytes(length, "little"))
 
     def _info(self, name: str) -> TensorInfo:
         entry = self._handle.get_slice(name)
@@ -180,7 +199,7 @@ def _refuse_repeated_names(file: Path) -> None:
         json.loads(opened.read(n_bytes), object_pairs_hook=unique)
 
 
-def _leave_out_tied_head(config: Mapping[str, Any], shards: list[_Shard]) -> None:
+def _leave_out_tied_head(config: Mapping[str, Any], shards: list[Shard]) -> None:
     """Forget a stored copy of the head where the model ties it to the embedding.
 
     Loading the model would ignore the copy; merging it as a tensor of its own would make the merge

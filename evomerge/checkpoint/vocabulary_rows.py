@@ -13,27 +13,19 @@ A row without a token is matched by its place, where the other model has no toke
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from evomerge.checkpoint.vocabulary import Vocabulary, read_vocabulary
+from evomerge.checkpoint.vocabulary_config import Configured
 from evomerge.checkpoint.vocabulary_tables import vocabulary_tables
 from evomerge.records import TensorInfo, TensorSource
 
 
-class Model(TensorSource, Protocol):
+class Model(TensorSource, Configured, Protocol):
     """A model with its folder, such as an open checkpoint."""
-
-    @property
-    def path(self) -> Path:
-        """The folder, in which its tokenizer lies."""
-
-    @property
-    def config(self) -> Mapping[str, Any]:
-        """Its config.json."""
 
 
 @dataclass(frozen=True)
@@ -99,10 +91,11 @@ class AlignedModel:
         """The tensor; memory-mapped, except for a table whose rows had to be gathered."""
         if name not in self._tables:
             return self._source.read(name)
-        if self._last is None or self._last[0] != name:
-            self._last = None  # freed before the next is made
-            self._last = (name, self._gathered(name))
-        return self._last[1]
+        last = self._last  # another thread may replace it
+        if last is None or last[0] != name:
+            last = self._last = None  # freed before the next is made
+            last = self._last = (name, self._gathered(name))
+        return last[1]
 
     def _with_rows(self, info: TensorInfo) -> TensorInfo:
         return TensorInfo(info.name, (len(self._mine.rows), *info.shape[1:]), info.dtype)

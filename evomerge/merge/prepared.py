@@ -7,7 +7,7 @@ merged; what they work out once is in mapped files (`store`).
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -102,30 +102,35 @@ class PreparedMerge:
             UsageError: at once, the recipe does not fit the base or the experts.
             NonFiniteError: while streaming, a tensor has entries that are NaN or infinite.
         """
-        return self._stream(self._plan(recipe), recipe.seed)
+        plans = self._plan(recipe)
+        return (
+            (name, self._merge(self._infos[name], plan, recipe.seed))
+            for name, plan in plans.items()
+        )
 
     def merged_with(
         self, groups: Mapping[str, GroupRecipe], experts: Sequence[str], *, seed: int = 0
-    ) -> Iterator[tuple[str, Tensor]]:
-        """As `merged`, with values of its own for each tensor, in the order of `groups`.
+    ) -> Mapping[str, Tensor]:
+        """As `merged`, with values of its own for each tensor.
 
         Args:
             groups: how to merge each tensor, by its name.
             experts: the experts' names, in the order of values that are one an expert.
             seed: the key of random masks.
 
+        Returns:
+            The tensors by name, each merged when it is looked up, from any thread.
+
         Raises:
             UsageError: at once, a tensor is not one of the base's, or its values do not fit.
-            NonFiniteError: while streaming, a tensor has entries that are NaN or infinite.
+            NonFiniteError: at a look-up, the tensor has entries that are NaN or infinite.
         """
-        return self._stream(plan_tensors(groups, tuple(experts), tuple(self._infos)), seed)
+        plans = plan_tensors(groups, tuple(experts), tuple(self._infos))
+        return _Merged(plans, lambda name: self._merge(self._infos[name], plans[name], seed))
 
     def infos(self) -> Mapping[str, TensorInfo]:
         """The tensors of every merge."""
         return self._infos
-
-    def _stream(self, plans: Mapping[str, GroupPlan], seed: int) -> Iterator[tuple[str, Tensor]]:
-        return ((name, self._merge(self._infos[name], plan, seed)) for name, plan in plans.items())
 
     def _plan(self, recipe: Recipe) -> dict[str, GroupPlan]:
         """The plan of every tensor, the recipe being checked."""
@@ -241,6 +246,25 @@ class PreparedMerge:
         return self._experts[expert].read(name).reshape(-1)
 
 
+class _Merged(Mapping[str, Tensor]):
+    """Tensors that are merged when they are looked up, and not kept."""
+
+    def __init__(self, names: Iterable[str], merge: Callable[[str], Tensor]) -> None:
+        self._names = dict.fromkeys(names)
+        self._merge = merge
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._merge(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
 def _in_dtype(info: TensorInfo, dtype: torch.dtype | None) -> TensorInfo:
     return info if dtype is None or not info.dtype.is_floating_point else replace(info, dtype=dtype)
 
@@ -288,6 +312,6 @@ def _check_finite(chunk: Tensor, info: TensorInfo, plan: GroupPlan) -> None:
         n_bad = int((~chunk.isfinite()).sum())
         raise NonFiniteError(
             f"the {plan.method.name} merge of tensor '{info.name}' has {n_bad} entries or more "
-            f"that are NaN or infinite in {info.dtype}; check the models with find_non_finite, and "
+            f"that are NaN or infinite in {info.dtype}; check the models with find_damage, and "
             "if they are clean lower the coefficients: the sum overflows"
         )

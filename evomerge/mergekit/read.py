@@ -288,19 +288,31 @@ class _Reader:
         return self._report.choice((key,), data[key], DTYPES) if data.get(key) else None
 
     def _tokenizer(self, data: Mapping[str, Any]) -> Tokenizer | None:
-        if "tokenizer" not in data and "tokenizer_source" not in data:
-            return None
-        path: KeyPath = ("tokenizer_source",)
-        source = data.get("tokenizer_source")
         if "tokenizer" in data:
-            path = ("tokenizer", "source")
-            source = self._report.mapping(("tokenizer",), data["tokenizer"], ("source",)).get(
-                "source"
+            node = self._report.mapping(
+                ("tokenizer",), data["tokenizer"], ("source", "pad_to_multiple_of")
             )
-        if isinstance(source, str):
-            return Tokenizer(source, path)
-        self._report.add(path, f"found {_shown(source)}, expected base, union or a model's path")
+            path: KeyPath = ("tokenizer", "source")
+            return self._tokenizer_of(path, node.get("source"), node.get("pad_to_multiple_of"))
+        if "tokenizer_source" in data:
+            return self._tokenizer_of(("tokenizer_source",), data["tokenizer_source"], None)
         return None
+
+    def _tokenizer_of(self, path: KeyPath, source: Any, multiple: Any) -> Tokenizer | None:
+        if not isinstance(source, str):
+            self._report.add(
+                path, f"found {_shown(source)}, expected base, union or a model's path"
+            )
+            return None
+        if multiple is None:
+            return Tokenizer(source, path)
+        if not isinstance(multiple, int) or multiple < 1:
+            self._report.add(
+                (*path[:-1], "pad_to_multiple_of"),
+                f"found {_shown(multiple)}, expected a whole number from 1",
+            )
+            return None
+        return Tokenizer(source, path, multiple)
 
     def _chat_template(self, node: Any) -> str | None:
         if node is None:

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from evomerge.checkpoint.adapter import OpenModel, open_model, open_stored
-from evomerge.checkpoint.preflight import compare, find_non_finite
+from evomerge.checkpoint.damage import find_damage
+from evomerge.checkpoint.preflight import compare
 from evomerge.checkpoint.reader import Checkpoint, open_checkpoint
 from evomerge.checkpoint.vocabulary_alignment import BASE, align, disagreement
 from evomerge.checkpoint.vocabulary_rows import Model
@@ -141,7 +142,7 @@ def _check_models(experiment: Experiment, located: Located) -> Iterator[Problem]
         except ModelError as error:
             yield located.problem(("experts", name), str(error))
     for key, model in opened.items():
-        for problem in find_non_finite(model):
+        for problem in find_damage(model):
             yield located.problem(key, str(problem))
     if base is not None:
         if not (experiment.base / "tokenizer_config.json").is_file():

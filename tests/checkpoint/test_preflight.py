@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from evomerge.checkpoint.preflight import compare, find_non_finite
+from evomerge.checkpoint.preflight import compare
 from evomerge.checkpoint.reader import open_checkpoint
 
 
@@ -103,20 +103,3 @@ def test_all_problems_of_all_experts_are_reported_together(save, tensors):
     }
     problems = compare(open_checkpoint(save("base")), experts)
     assert [problem.where.split("'")[1] for problem in problems] == ["short"] * 2 + ["wide"] * 2
-
-
-def test_non_finite_tensors_are_found_and_counted(save, tensors):
-    broken = tensors(0)
-    broken["model.norm.weight"][:2] = float("nan")
-    broken["lm_head.weight"][3, 4] = float("-inf")
-    folder = save("broken", broken)
-    problems = {str(problem) for problem in find_non_finite(open_checkpoint(folder))}
-    assert len(problems) == 2
-    assert any("tensor 'model.norm.weight' has 2 of 8 entries that are NaN" in x for x in problems)
-    assert any("tensor 'lm_head.weight' has 1 of 128 entries" in x for x in problems)
-    assert all(x.startswith(f"model {folder}") for x in problems)
-
-
-def test_a_clean_model_has_no_non_finite_tensors(save, tensors):
-    clean = tensors(0) | {"steps": torch.arange(3), "scale": torch.tensor(1.0)}
-    assert find_non_finite(open_checkpoint(save("clean", clean))) == []

@@ -1,6 +1,7 @@
 """Writing a model folder: exact, complete or absent, and loadable by Hugging Face."""
 
 import json
+from collections.abc import Mapping
 
 import pytest
 import torch
@@ -53,9 +54,47 @@ def test_config_tokenizer_and_template_come_from_the_base_and_code_does_not(
         "tokenizer.json",
         "chat_template.jinja",
         "model.safetensors",
+        "SHA256SUMS",
     }
     copied, original = (folder / "config.json" for folder in (tmp_path / "merged", base.path))
     assert copied.read_bytes() == original.read_bytes()
+
+
+def test_tensors_may_be_computed_as_they_are_looked_up(base, tensors, tmp_path):
+    class Doubled(Mapping):
+        def __getitem__(self, name):
+            return 2 * tensors(1)[name]
+
+        def __iter__(self):
+            return iter(tensors(1))
+
+        def __len__(self):
+            return 21
+
+    write_checkpoint(Doubled(), tmp_path / "merged", like=base)
+    assert_holds(tmp_path / "merged", {name: 2 * x for name, x in tensors(1).items()})
+
+
+def test_tensors_of_all_dtypes_and_ranks_are_written(save, tmp_path):
+    tensors = {
+        "flags": torch.tensor([True, False, True]),
+        "scale": torch.tensor(1.5, dtype=torch.float64),
+        "experts": torch.randn(2, 3, 5).half(),
+        "nothing": torch.empty(0, 4),
+        "bytes": torch.arange(3, dtype=torch.uint8),
+        "steps": torch.arange(3),
+        "transposed": torch.randn(3, 4).T,
+        "weight": torch.randn(3, 3).bfloat16(),
+    }
+    base = open_checkpoint(save("base", {name: x.contiguous() for name, x in tensors.items()}))
+    write_checkpoint(tensors, tmp_path / "merged", like=base)
+    assert_holds(tmp_path / "merged", tensors)
+
+
+def test_the_file_does_not_depend_on_the_order_of_the_tensors(base, tensors, checksums, tmp_path):
+    write_checkpoint(tensors(1), tmp_path / "merged", like=base)
+    write_checkpoint(dict(reversed(tensors(1).items())), tmp_path / "again", like=base)
+    assert checksums(tmp_path / "merged") == checksums(tmp_path / "again")
 
 
 def test_large_models_are_split_and_indexed(base, tensors, tmp_path):
