@@ -88,7 +88,10 @@ def _method_problem(name: str, n_experts: int) -> str | None:
 def _check_groups(experiment: Experiment, base: Checkpoint, located: Located) -> Iterator[Problem]:
     merge = experiment.merge
     groups = layer_groups(
-        base.infos(), granularity=merge.granularity, split_modules=merge.split_modules
+        base.infos(),
+        granularity=merge.granularity,
+        split_modules=merge.split_modules,
+        routers=merge.routers,
     )
     for key in idle_keys(merge.method, groups):
         message = f"no layer group `{key}`; {expected_one_of(key, (DEFAULT, *KINDS, *groups))}"
