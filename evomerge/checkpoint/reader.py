@@ -39,6 +39,9 @@ DTYPES: dict[str, torch.dtype] = {
 HEADS = ("lm_head.weight", "embed_out.weight")
 """Names of output projections that are the embedding itself in a model with tied embeddings."""
 
+DIGESTS = "sha256"
+"""Where the metadata of a file that was written here has the SHA-256 of each tensor, as JSON."""
+
 _MAX_HEADER_BYTES = 100_000_000  # safetensors' own limit
 
 
@@ -160,6 +163,14 @@ class Shard:
         """A tensor as a view of the mapped file."""
         tensor: Tensor = self._handle.get_tensor(name)
         return tensor
+
+    def digests(self) -> dict[str, str]:
+        """The SHA-256 of the bytes of tensors, where the file itself tells them."""
+        try:
+            told = json.loads((self._handle.metadata() or {}).get(DIGESTS, "{}"))
+        except ValueError:
+            return {}
+        return told if isinstance(told, dict) else {}
 
     def header(self) -> bytes:
         """The bytes before those of the first tensor."""

@@ -48,7 +48,8 @@ def test_a_merge_has_the_keys_shapes_and_dtypes_of_the_base_and_loads(merge, tmp
     assert groups[0] == "embeddings"
     assert {group.split(".")[1] for group in groups if "." in group} == {"0-0", "1-1"}
     assert "other" not in assign(base.infos(), groups).values() or family == "t5"
-    write_checkpoint(prepared.merged(recipe), tmp_path / "merged", like=base)
+    write_checkpoint(prepared.merged(recipe), tmp_path / "merged", like=base, shard_bytes=8_000)
+    assert (tmp_path / "merged/model.safetensors.index.json").is_file()
     merged = open_checkpoint(tmp_path / "merged")
     assert {n: (i.shape, i.dtype) for n, i in merged.infos().items()} == {
         n: (i.shape, i.dtype) for n, i in base.infos().items()

@@ -1,6 +1,7 @@
 """Writing a model folder: exact, complete or absent, and loadable by Hugging Face."""
 
 import errno
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -37,7 +38,11 @@ def test_tensors_are_written_exactly(base, tensors, tmp_path):
     write_checkpoint(tensors(1), tmp_path / "new" / "merged", like=base)
     assert_holds(tmp_path / "new" / "merged", tensors(1))
     with safe_open(tmp_path / "new" / "merged" / "model.safetensors", framework="pt") as file:
-        assert file.metadata() == {"format": "pt"}
+        assert file.metadata()["format"] == "pt"
+        digests = json.loads(file.metadata()["sha256"])
+    for name, tensor in tensors(1).items():
+        data = tensor.view(torch.uint8).numpy().tobytes()
+        assert digests[name] == hashlib.sha256(data).hexdigest()
 
 
 def test_the_base_itself_can_be_written_from_its_views(base, tensors, tmp_path):
@@ -175,7 +180,7 @@ def test_a_place_that_cannot_be_written_is_told_and_left_clean(base, tmp_path):
 
 
 def test_a_disk_that_is_full_half_way_leaves_nothing(base, tensors, tmp_path, monkeypatch):
-    writes = iter(range(5))
+    writes = iter(range(15))
     write = os.pwrite
 
     def full_at_last(*arguments):
