@@ -53,8 +53,7 @@ def pursue(targets: Tensor, atoms: Tensor, k: int, *, at_once: int = 1) -> Spars
     for batch in _batches(targets, k):
         fit = _Fit(batch.float(), k)
         for step in range(0, k, at_once):
-            for picked in _nearest(fit.residual, unit, min(at_once, k - step)).T:
-                fit.add(picked, unit)
+            fit.add(_nearest(fit.residual, unit, min(at_once, k - step)), unit)
         fits.append((fit.chosen, fit.coefficients(), fit.relative_residuals()))
     chosen, coefficients, residuals = (torch.cat(x) for x in zip(*fits, strict=True))
     return Sparse(chosen, coefficients / scale[chosen], residuals)
@@ -87,14 +86,24 @@ class _Fit:
         self._step = 0
 
     def add(self, picked: Tensor, unit: Tensor) -> None:
-        """Take one more atom `(n,)` into each projection, unless it adds nothing but rounding."""
+        """Take more atoms `(n, m)` into each projection, but those that add nothing but rounding.
+
+        All at once with the basis so far, which is read once for all of them, then one by one.
+        """
+        before = self._step
+        rests, outer = _orthogonal(unit[picked], self._basis[:, :before])
+        self.chosen[:, before : before + picked.shape[1]] = picked
+        for j in range(picked.shape[1]):
+            rest, inner = _orthogonal(rests[:, j : j + 1], self._basis[:, before : self._step])
+            self._take(rest[:, 0], torch.cat([outer[:, j], inner[:, 0]], dim=1))
+
+    def _take(self, q: Tensor, coordinates: Tensor) -> None:
+        """One more atom, as its rest `(n, d)` outside the basis and its coordinates `(n, s)`."""
         s = self._step
-        q, coordinates = _orthogonal(unit[picked], self._basis[:, :s])
         rest = q.norm(dim=1)
-        q /= torch.where(rest > 0, rest, 1)[:, None]
+        q = q / torch.where(rest > 0, rest, 1)[:, None]
         gain = (q * self.residual).sum(1)
         useful = (rest > _PARALLEL) & (gain.abs() > _EXHAUSTED * self._length)
-        self.chosen[:, s] = picked
         self._basis[:, s] = torch.where(useful[:, None], q, 0)
         self._upper[:, :s, s] = torch.where(useful[:, None], coordinates, 0)
         self._upper[:, s, s] = torch.where(useful, rest, 1)
@@ -133,11 +142,11 @@ def _nearest(residual: Tensor, unit: Tensor, n: int) -> Tensor:
 
 
 def _orthogonal(vectors: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
-    """What of each vector is orthogonal to its basis, and its coordinates in the basis.
+    """What of vectors `(n, m, d)` is outside a basis `(n, s, d)`, and their coordinates in it.
 
     Twice: a single pass of Gram–Schmidt leaves rounding that grows with each step.
     """
-    first = torch.einsum("nsd,nd->ns", basis, vectors)
-    rest = vectors - torch.einsum("ns,nsd->nd", first, basis)
-    second = torch.einsum("nsd,nd->ns", basis, rest)
-    return rest - torch.einsum("ns,nsd->nd", second, basis), first + second
+    first = vectors @ basis.mT
+    rest = vectors - first @ basis
+    second = rest @ basis.mT
+    return rest - second @ basis, first + second

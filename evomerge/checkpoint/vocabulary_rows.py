@@ -21,7 +21,7 @@ from torch import Tensor
 from evomerge.checkpoint.vocabulary import Vocabulary, read_vocabulary
 from evomerge.checkpoint.vocabulary_config import Configured
 from evomerge.checkpoint.vocabulary_tables import vocabulary_tables
-from evomerge.records import TensorInfo, TensorSource
+from evomerge.records import LowRankSource, TensorInfo, TensorSource
 
 
 class Model(TensorSource, Configured, Protocol):
@@ -111,6 +111,18 @@ class AlignedModel:
         return table
 
 
+class AlignedAdapter(AlignedModel):
+    """An adapter likewise: a `LowRankSource`, whose tables are low-rank no more."""
+
+    def __init__(self, mine: Placed, everyone: Sequence[Placed], low_rank: LowRankSource) -> None:
+        super().__init__(mine, everyone)
+        self._low_rank = low_rank
+
+    def factors(self, name: str) -> tuple[Tensor, Tensor] | None:
+        """B `(m, r)` and A `(r, n)` with τ = B A; None for a table, or where there are none."""
+        return None if name in self._tables else self._low_rank.factors(name)
+
+
 def places(part: Part, wanted: Vocabulary, n_rows: int) -> Tensor:
     """`(n_rows,)` int64: the row of the model for each wanted row, -1 where it has none."""
     rows = torch.full((n_rows,), -1)
@@ -132,6 +144,9 @@ def aligned(mine: Placed, everyone: Sequence[Placed]) -> Model:
     as_it_is = mine.is_beginning and len(mine.rows) == mine.part.n_rows
     if as_it_is or mine.part.vocabulary is None:
         return mine.part.source
+    source = mine.part.source
+    if isinstance(source, LowRankSource):
+        return AlignedAdapter(mine, everyone, source)
     return AlignedModel(mine, everyone)
 
 
