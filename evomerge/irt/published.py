@@ -103,7 +103,8 @@ class MpIrt:
             gram = abilities @ abilities.T + 0.1 * np.eye(n_mixed)
             mixtures = np.linalg.solve(gram, abilities @ targets.T).T  # (n_merges, M)
             spread = np.cov(mixtures, rowvar=False) + 0.05 * np.eye(n_mixed)
-            centre, precision = mixtures.mean(axis=0), np.linalg.inv(spread)
+            centre = np.asarray(mixtures.mean(axis=0), dtype=np.float64)
+            precision = np.asarray(np.linalg.inv(spread), dtype=np.float64)
         return cls(traits, abilities, centre, precision)
 
     def estimates(self, seen: BoolArray, right: BoolArray) -> Estimates:

@@ -122,7 +122,7 @@ def fit_traits(responses: ArrayLike, n_traits: int = 2, *, histogram: bool = Tru
     """
     answers = checked_responses(responses)
     nodes = normal_nodes(N_NODES, n_traits)
-    design = np.column_stack([nodes, np.ones(len(nodes))])  # (n_nodes, D + 1)
+    design = _design(nodes)
     parameters = _start(answers, n_traits)  # (J, D + 1)
     log_prior = np.full(len(nodes), -np.log(len(nodes)))
     for _ in range(N_STEPS):
@@ -134,6 +134,36 @@ def fit_traits(responses: ArrayLike, n_traits: int = 2, *, histogram: bool = Tru
             smooth = mass + PRIOR_MODELS / len(nodes)
             log_prior = np.log(smooth / smooth.sum())
     return Traits(parameters[:, :-1], parameters[:, -1], nodes, log_prior)
+
+
+def parameter_errors(traits: Traits, responses: ArrayLike) -> FloatArray:
+    """Standard errors of a and d, `(J, D + 1)`, on the models that they were fitted to.
+
+    The inverse of the penalised curvature at the fit, abilities taken as their posterior: too small
+    by what is not known of these models' abilities, which is little when they answered all items.
+    """
+    answers = checked_responses(responses)
+    everything = np.ones(answers.shape, dtype=bool)
+    mass = traits.posterior(everything, answers > 0.5).sum(axis=0)
+    curvature = _curvature(_design(traits.nodes), mass, traits.right)
+    return np.asarray(np.sqrt(np.linalg.inv(curvature).diagonal(axis1=1, axis2=2)))
+
+
+def _design(nodes: FloatArray) -> FloatArray:
+    return np.column_stack([nodes, np.ones(len(nodes))])  # (n_nodes, D + 1)
+
+
+def _precision(n_traits: int) -> FloatArray:
+    return np.array([SLOPE_SD**-2] * n_traits + [INTERCEPT_SD**-2])
+
+
+def _curvature(design: FloatArray, mass: FloatArray, right: FloatArray) -> FloatArray:
+    """Minus the second derivatives of every item's log posterior, `(J, D + 1, D + 1)`."""
+    n_parameters = design.shape[1]
+    products = (design[:, :, None] * design[:, None, :]).reshape(len(design), -1)
+    information = (mass[:, None] * right * (1.0 - right)).T @ products
+    shaped = information.reshape(-1, n_parameters, n_parameters)
+    return np.asarray(shaped + np.diag(_precision(n_parameters - 1)))
 
 
 def normal_nodes(n_nodes: int, n_traits: int) -> FloatArray:
@@ -180,16 +210,10 @@ def _maximise(
     parameters: FloatArray, design: FloatArray, mass: FloatArray, n_right: FloatArray
 ) -> FloatArray:
     """A Newton step of every item's penalised logistic regression on the nodes."""
-    n_traits = parameters.shape[1] - 1
-    precision = np.array([SLOPE_SD**-2] * n_traits + [INTERCEPT_SD**-2])
-    centre = parameters.mean(axis=0)
-    products = (design[:, :, None] * design[:, None, :]).reshape(len(design), -1)
     right = logistic(design @ parameters.T)  # (n_nodes, J)
     gradient = (n_right - (mass[:, None] * right).T) @ design
-    gradient -= (parameters - centre) * precision
-    curvature = ((mass[:, None] * right * (1.0 - right)).T @ products).reshape(
-        len(parameters), n_traits + 1, n_traits + 1
-    ) + np.diag(precision)
+    gradient -= (parameters - parameters.mean(axis=0)) * _precision(parameters.shape[1] - 1)
+    curvature = _curvature(design, mass, right)
     step = np.linalg.solve(curvature, gradient[..., None])[..., 0]
     longest = np.abs(step).max(axis=1, keepdims=True)
     return np.asarray(parameters + step * np.minimum(1.0, 1.5 / np.maximum(longest, 1e-9)))

@@ -153,6 +153,11 @@ class PreparedMerge:
         """The tensors of every merge."""
         return self._infos
 
+    @property
+    def sketch_bytes(self) -> int:
+        """Memory held by sketches of magnitudes, see `fused.sketches`."""
+        return self._fused.sketch_bytes if self._fused else 0
+
     def _plan(self, recipe: Recipe) -> dict[str, GroupPlan]:
         """The plan of every tensor, the recipe being checked."""
         plans = plan_recipe(recipe, tuple(self._experts))

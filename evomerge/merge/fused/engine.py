@@ -101,6 +101,11 @@ class Fused:
 
         self._sketches = Sketches()
 
+    @property
+    def sketch_bytes(self) -> int:
+        """Memory held by what is known of magnitudes."""
+        return self._sketches.n_bytes
+
     def merge(self, tasks: Sequence[Task]) -> set[str]:
         """Merge tensors with plans that are known (`codes.is_known`), and flat memory.
 

@@ -49,6 +49,11 @@ class Sketches:
         self._sketches: dict[object, Sketch] = {}
         self._found: dict[object, dict[int, float]] = {}
 
+    @property
+    def n_bytes(self) -> int:
+        """Memory held by the sketches."""
+        return sum(sketch.from_top.nbytes for sketch in self._sketches.values())
+
     def magnitudes(
         self, key: object, places: NDArray[np.int64], n: int, ranks: Iterable[int]
     ) -> dict[int, float]:

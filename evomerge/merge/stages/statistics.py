@@ -27,7 +27,7 @@ def closest_to_outputs(stack: Stack) -> Tensor:
     The form on the right is the mean M where no text says more: for inputs that no expert has seen,
     such as those of an expert of a mixture that no token was sent to, and for matrices without a
     Gram. Equal Grams give M. Worked in float64 with a few matrices of the size of the one merged.
-    The coefficients are inside of the inverse, so that there is nothing to prepare: every candidate
+    The coefficients are inside of the inverse, so that there is nothing to prepare: a candidate
     costs N − 1 products of W and G, and a solve, for each matrix.
     """
     shape, name = stack.shape, stack.vectors[0].tensor
