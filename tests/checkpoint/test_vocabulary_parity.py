@@ -2,7 +2,8 @@
 
 `mergekit_vocabularies.safetensors` holds the heads that mergekit 0.1.4 wrote for these three models
 (merge_method: linear, dtype: float32, weights as below, tokenizer: {source: union | base | code}),
-with the token of each row in the metadata; and the tables of `mergekit-tokensurgeon base code -k 4`.
+with the token of each row in the metadata; and the tables of `mergekit-tokensurgeon base code out
+-k 4`.
 """
 
 import json
@@ -13,8 +14,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from evomerge.checkpoint.vocabulary_alignment import align
 from evomerge.checkpoint.transplant import Transplant
+from evomerge.checkpoint.vocabulary_alignment import align
 from tests.tokenized import CODE, bpe, with_tokens, write_tokenized
 
 GOLDEN = Path(__file__).with_name("mergekit_vocabularies.safetensors")
