@@ -13,8 +13,14 @@ _SAME_CONFIG = {
     "hidden_size": "use a fine-tune of the same base",
     "num_attention_heads": "the same tensors would mean other heads; use a fine-tune of the base",
     "num_key_value_heads": "the same tensors would mean other heads; use a fine-tune of the base",
+    "n_head": "the same tensors would mean other heads; use a fine-tune of the base",
+    "num_heads": "the same tensors would mean other heads; use a fine-tune of the base",
     "head_dim": "the same tensors would mean other heads; use a fine-tune of the base",
     "hidden_act": "weights made for one activation do not work with another",
+    "hidden_activation": "weights made for one activation do not work with another",
+    "activation_function": "weights made for one activation do not work with another",
+    "query_pre_attn_scalar": "attention is scaled differently; use a fine-tune of the same base",
+    "partial_rotary_factor": "positions are encoded differently; use a fine-tune of the same base",
     "num_experts_per_tok": "the routers were trained for another number of active experts",
     "rope_theta": "positions are encoded differently; if you know that the expert works with the "
     "base's value, set it in the expert's config.json",
@@ -48,7 +54,8 @@ def _setting(config: Mapping[str, Any], key: str) -> Any:
     if key == "rope_theta" and key not in config:  # where transformers 5 keeps it
         parameters = config.get("rope_parameters")
         return parameters.get(key) if isinstance(parameters, dict) else None
-    return config.get(key)
+    text = config.get("text_config")
+    return config.get(key, text.get(key) if isinstance(text, Mapping) else None)
 
 
 def _tensor_differences(base: Model, expert: Model) -> list[str]:

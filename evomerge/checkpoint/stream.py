@@ -5,6 +5,7 @@ The format: 8 bytes with the length of a JSON header, the header, the data witho
 """
 
 import ctypes
+import hashlib
 import json
 import math
 import os
@@ -17,17 +18,20 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from evomerge.checkpoint.reader import DTYPES
+from evomerge.checkpoint.reader import DIGESTS, DTYPES
 from evomerge.records import TensorInfo
 
 _KINDS = {dtype: kind for kind, dtype in DTYPES.items()}
 _ALIGNMENT = 8
+_NO_DIGEST = "0" * 64
 _N_THREADS = 2
 _N_IN_FLIGHT = 3
 
 
 class StreamedFile:
     """One safetensors file under its name from the start, complete after every tensor's `write`.
+
+    Its header also tells the SHA-256 of each tensor, so that damage can be named.
 
     Args:
         path: a file that does not exist.
@@ -36,32 +40,41 @@ class StreamedFile:
 
     def __init__(self, path: Path, infos: Iterable[TensorInfo]) -> None:
         ordered = sorted(infos, key=lambda info: -info.dtype.itemsize)
-        entries: dict[str, object] = {"__metadata__": {"format": "pt"}}
+        self._entries: dict[str, object] = {}
         starts, end = {}, 0
         for info in ordered:
             starts[info.name], end = end, end + n_bytes(info)
             offsets = {"shape": info.shape, "data_offsets": [starts[info.name], end]}
-            entries[info.name] = {"dtype": _KINDS[info.dtype], **offsets}
-        header = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
-        header += b" " * (-len(header) % _ALIGNMENT)
-        data = 8 + len(header)
-        self._starts = {name: data + start for name, start in starts.items()}
-        self._file = path.open("xb")
-        self._file.write(len(header).to_bytes(8, "little") + header)
-        self._file.flush()  # the rest goes past this buffer
-        self._file.truncate(data + end)
+            self._entries[info.name] = {"dtype": _KINDS[info.dtype], **offsets}
+        self._digests = {info.name: _NO_DIGEST for info in ordered}
+        header = self._header()
+        self._starts = {name: len(header) + start for name, start in starts.items()}
+        self._file = path.open("xb", buffering=0)
+        self._file.write(header)
+        self._file.truncate(len(header) + end)
 
     def write(self, name: str, tensor: Tensor) -> None:
         """Write a tensor of the announced shape and dtype to its place, from any thread."""
-        left = tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
-        at = self._starts[name]
+        data = tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+        self._digests[name] = hashlib.sha256(data).hexdigest()
+        self._write_at(self._starts[name], data)
+
+    def close(self) -> None:
+        """Complete the header and close the file."""
+        with self._file:
+            self._write_at(0, memoryview(self._header()))
+
+    def _write_at(self, at: int, left: memoryview) -> None:
         while left:
             n_written = os.pwrite(self._file.fileno(), left, at)
             left, at = left[n_written:], at + n_written
 
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+    def _header(self) -> bytes:
+        """The bytes before the data: as many before the digests are known as after."""
+        metadata = {"format": "pt", DIGESTS: json.dumps(self._digests, separators=(",", ":"))}
+        header = json.dumps({"__metadata__": metadata, **self._entries}, separators=(",", ":"))
+        padded = header.encode() + b" " * (-len(header) % _ALIGNMENT)
+        return len(padded).to_bytes(8, "little") + padded
 
 
 def n_bytes(info: TensorInfo) -> int:

@@ -14,9 +14,12 @@ from ruamel.yaml import YAML
 from evomerge.export.dialect import TRANSLATED, Entry, caveats, common_method, entry, has_density
 from evomerge.export.slices import Slice, misread, slices
 from evomerge.merge.groups import assign
-from evomerge.records import Recipe
+from evomerge.records import GroupRecipe, Recipe
 
 Conditional = list[dict[str, str | float]]
+_KEPT = "the base's"
+"""What stands for the group of tensors that no group of the recipe holds."""
+
 _SHOWN = 5
 _UNTRANSLATED = """\
 # Merged by {method}, which evomerge does not say in mergekit's words (it says {known}).
@@ -53,7 +56,10 @@ def mergekit_config(
     method = common_method(recipe)
     if method not in TRANSLATED:
         return _UNTRANSLATED.format(method=method, known=", ".join(TRANSLATED))
-    owners = assign(tensors, tuple(recipe.groups))
+    owners = {
+        name: group if group in recipe.groups else _KEPT
+        for name, group in assign(tensors, tuple(recipe.groups)).items()
+    }
     parts = slices(owners)
     writer = _Writer(recipe, models, method)
     config = {
@@ -75,8 +81,9 @@ class _Writer:
         self._experts = recipe.experts
         self._models = models
         self._method = method
+        groups = {**recipe.groups, _KEPT: GroupRecipe(method, {"coefficient": 0.0})}
         self._entries = {
-            name: entry(group, len(recipe.experts), method) for name, group in recipe.groups.items()
+            name: entry(group, len(recipe.experts), method) for name, group in groups.items()
         }
 
     def slice(self, part: Slice) -> dict[str, object]:

@@ -36,7 +36,7 @@ def merge_configuration(path: Path, out_dir: Path, *, seed: int = 0) -> None:
         ModelError: the models do not fit each other, or their merge is not finite.
     """
     out_dir = out_dir.resolve()  # `.` has no name of its own
-    document = read_document(path)
+    document = read_document(path, "a configuration of mergekit", "`merge_method:` and `models:`")
     located = Located(path, document)
     configuration, models = open_configuration(path, located)
     vocabulary = merged_vocabulary(configuration, models, located)

@@ -38,22 +38,41 @@ def test_a_written_model_is_sound(written):
     assert find_damage(open_checkpoint(written)) == []
 
 
+@pytest.mark.parametrize("has_manifest", [True, False])
 @pytest.mark.parametrize("position", [-1, -100, -300])
-def test_a_flipped_bit_is_found_and_its_shard_named(written, position):
+def test_a_flipped_bit_is_found_and_its_shard_and_tensor_named(written, position, has_manifest):
+    if not has_manifest:
+        (written / "SHA256SUMS").unlink()
     shard = sorted(written.glob("*.safetensors"))[1]
+    before = open_checkpoint(written)
+    kept = {name: before.read(name).clone() for name in before.infos()}
     flip(shard, position)
-    [problem] = find_damage(open_checkpoint(written))
+    after = open_checkpoint(written)
+    [changed] = [name for name in kept if not torch.equal(after.read(name), kept[name])]
+    [problem] = find_damage(after)
     assert problem.where == f"model {written}"
-    assert problem.message.startswith(f"{shard.name} has the SHA-256 ")
-    assert "it was changed or damaged; download it again" in problem.message
+    assert problem.message.startswith(f"tensor '{changed}' in {shard.name} is not what was written")
+    assert "it was changed or damaged; download or write it again" in problem.message
+
+
+def test_a_flipped_bit_of_a_file_of_which_only_the_manifest_tells_is_found(save):
+    folder = save("base")
+    weights = folder / "model.safetensors"
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    (folder / "SHA256SUMS").write_text(f"{digest} *model.safetensors\n")
+    assert find_damage(open_checkpoint(folder)) == []
+    flip(weights, -1)
+    [problem] = find_damage(open_checkpoint(folder))
+    assert problem.message.startswith("model.safetensors has the SHA-256 ")
+    assert f"expected {digest}" in problem.message
 
 
 def test_a_bit_flipped_in_the_header_is_found(written):
     shard = sorted(written.glob("*.safetensors"))[1]
     content = shard.read_bytes()
-    shard.write_bytes(content.replace(b'{"format":"pt"}', b'{"format":"pu"}'))
+    shard.write_bytes(content.replace(b'"format":"pt"', b'"format":"pu"'))
     [problem] = find_damage(open_checkpoint(written))
-    assert shard.name in problem.message
+    assert problem.message.startswith(f"{shard.name} has the SHA-256 ")
 
 
 def test_damage_and_non_finite_values_are_told_together(written):
@@ -61,7 +80,7 @@ def test_damage_and_non_finite_values_are_told_together(written):
         content = shard.read_bytes()
         shard.write_bytes(content[:-2] + b"\xc0\x7f")  # a NaN of bfloat16
     problems = [problem.message for problem in find_damage(open_checkpoint(written))]
-    assert sum("has the SHA-256" in message for message in problems) == 2
+    assert sum("is not what was written" in message for message in problems) == 2
     assert sum("entries that are NaN" in message for message in problems) == 2
 
 

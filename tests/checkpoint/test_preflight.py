@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from evomerge.checkpoint.adapter import open_model
+from evomerge.checkpoint.damage import find_damage
 from evomerge.checkpoint.preflight import compare
 from evomerge.checkpoint.reader import open_checkpoint
 
@@ -60,6 +62,23 @@ def test_a_tied_expert_of_an_untied_base_is_explained(messages):
     [message] = messages(lambda x: x.pop("lm_head.weight"), tie_word_embeddings=True)
     assert "the base stores an output projection of its own (lm_head.weight)" in message
     assert "untie the expert" in message
+
+
+def test_a_tied_expert_of_an_untied_base_gives_its_embedding_as_its_head(save, tensors):
+    base = open_checkpoint(save("base"))
+    tied = {name: x for name, x in tensors(1).items() if name != "lm_head.weight"}
+    expert = open_model(save("expert", tied, tie_word_embeddings=True), base)
+    assert compare(base, {"math": expert}) == []
+    assert find_damage(expert) == []
+    assert torch.equal(expert.read("lm_head.weight"), tied["model.embed_tokens.weight"])
+    assert expert.infos()["lm_head.weight"].shape == (16, 8)
+
+
+def test_an_expert_that_merely_lacks_its_head_is_not_completed(save, tensors):
+    base = open_checkpoint(save("base"))
+    headless = {name: x for name, x in tensors(1).items() if name != "lm_head.weight"}
+    expert = open_model(save("expert", headless), base)
+    assert len(compare(base, {"math": expert})) == 1
 
 
 def test_an_untied_expert_of_a_tied_base_is_explained(save):

@@ -1,6 +1,9 @@
 """Writing a model folder: exact, complete or absent, and loadable by Hugging Face."""
 
+import errno
+import hashlib
 import json
+import os
 from collections.abc import Mapping
 
 import pytest
@@ -35,7 +38,11 @@ def test_tensors_are_written_exactly(base, tensors, tmp_path):
     write_checkpoint(tensors(1), tmp_path / "new" / "merged", like=base)
     assert_holds(tmp_path / "new" / "merged", tensors(1))
     with safe_open(tmp_path / "new" / "merged" / "model.safetensors", framework="pt") as file:
-        assert file.metadata() == {"format": "pt"}
+        assert file.metadata()["format"] == "pt"
+        digests = json.loads(file.metadata()["sha256"])
+    for name, tensor in tensors(1).items():
+        data = tensor.view(torch.uint8).numpy().tobytes()
+        assert digests[name] == hashlib.sha256(data).hexdigest()
 
 
 def test_the_base_itself_can_be_written_from_its_views(base, tensors, tmp_path):
@@ -170,6 +177,29 @@ def test_a_place_that_cannot_be_written_is_told_and_left_clean(base, tmp_path):
     with pytest.raises(InfrastructureError, match=r"cannot write .*file/model: .*free space or"):
         write_checkpoint(tensors, tmp_path / "file" / "model", like=base)
     assert set(tmp_path.iterdir()) == before
+
+
+def test_a_disk_that_is_full_half_way_leaves_nothing(base, tensors, tmp_path, monkeypatch):
+    writes = iter(range(15))
+    write = os.pwrite
+
+    def full_at_last(*arguments):
+        if next(writes, None) is None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(*arguments)
+
+    monkeypatch.setattr(os, "pwrite", full_at_last)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(InfrastructureError, match=r"No space left.*nothing half-written is left"):
+        write_checkpoint(iter(tensors(1).items()), tmp_path / "merged", like=base)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_writes_that_the_system_cuts_short_go_on(base, tensors, tmp_path, monkeypatch):
+    write = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, data, at: write(file, data[:7], at))
+    write_checkpoint(tensors(1), tmp_path / "merged", like=base)
+    assert_holds(tmp_path / "merged", tensors(1))
 
 
 def test_documents_are_written_beside_the_weights(base, tmp_path):

@@ -173,3 +173,11 @@ def test_a_method_that_is_not_translated_is_told_and_not_guessed(base: Checkpoin
     text = written(recipe_for(list(base.infos()), "pcb"), list(base.infos()))
     assert all(line.startswith("#") for line in text.splitlines())
     assert "Merged by pcb" in text
+
+
+def test_routers_that_stay_the_bases_have_no_weight() -> None:
+    layers = [f"model.layers.{i}.mlp.{x}.weight" for i in (0, 1) for x in ("gate", "experts.0.w1")]
+    names = ["model.embed_tokens.weight", *layers, "model.norm.weight"]
+    config = read(written(recipe_for(names), names))
+    assert setting(config, "model.layers.1.mlp.gate.weight", "red", "weight") == 0
+    assert setting(config, "model.layers.1.mlp.experts.0.w1.weight", "red", "weight") != 0

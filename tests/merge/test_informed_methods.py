@@ -93,7 +93,7 @@ def test_equal_grams_give_the_mean_however_few_tokens_they_come_from(seed, off_d
         list(weights), [gram] * 3, coefficient=(0.5, 1.0, 0.25), off_diagonal=off_diagonal
     )
     mean = (weights.double() * torch.tensor([0.5, 1.0, 0.25]).view(3, 1, 1)).sum(0) / 1.75
-    assert_close(merged, mean, atol=1e-5)
+    assert_close(merged, mean)
 
 
 def test_equal_experts_merge_to_themselves_bit_for_bit_whatever_their_grams():

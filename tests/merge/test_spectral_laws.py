@@ -114,6 +114,17 @@ def test_what_is_not_finite_is_refused_with_the_tensor_s_name(method, bad):
         merged(method, vectors, **values_of(method))
 
 
+@every
+def test_the_number_of_threads_does_not_matter(method):
+    vectors = task_vectors(2, (150, 130))
+    found = []
+    for n_threads in (1, 2):
+        torch.set_num_threads(n_threads)
+        found.append(merged(method, vectors, **values_of(method)))
+    torch.set_num_threads(1)
+    np.testing.assert_array_equal(*found)
+
+
 # What is kept between candidates
 
 
