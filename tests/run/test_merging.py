@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from evomerge.cli import main
 from evomerge.errors import ConfigError, UsageError
 from evomerge.run.merging import merge_configuration
 from tests.tiny import write_expert, write_model
@@ -64,6 +65,38 @@ def test_every_example_becomes_a_model_that_loads(
     AutoTokenizer.from_pretrained(tmp_path / "out")
     assert (tmp_path / "out" / "mergekit_config.yml").read_text() == example.read_text()
     assert "evomerge from a configuration" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_the_command_prints_every_problem_and_exits_with_2(
+    models: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = _file(models, PROBE.format(weight="high") + "dtype: float8\n")
+    monkeypatch.setattr("sys.argv", ["evomerge", "merge", str(path), str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("2 problems:\n")
+    assert "merge.yml:6:18: models[1].parameters.weight: found 'high'" in printed
+    assert "merge.yml:8:1: dtype: found 'float8'" in printed
+
+
+def test_the_command_merges(
+    models: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = _file(models, PROBE.format(weight=0.5))
+    monkeypatch.setattr("sys.argv", ["evomerge", "merge", str(path), str(tmp_path / "out")])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 0
+    assert "tensors merged by linear" in capsys.readouterr().out
+    assert (tmp_path / "out" / "model.safetensors").is_file()
 
 
 def test_the_folder_has_the_dtype_and_says_so(models: Path, tmp_path: Path) -> None:
