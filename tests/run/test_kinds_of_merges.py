@@ -7,6 +7,7 @@ from pathlib import Path
 import peft
 import pytest
 import torch
+from ruamel.yaml import YAML
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
@@ -70,6 +71,10 @@ def test_the_export_of_a_run_is_what_was_scored(
     worker.run(plan.job(recipe, "search"))
     for name, tensor in load_file(tmp_path / "model" / "model.safetensors").items():
         assert torch.equal(tensor.float(), worker._model.tensors[name].float()), name
+    if kind == "adapters":
+        said = YAML(typ="safe").load(tmp_path / "model" / "mergekit_config.yml")
+        models = [source["model"] for source in said["slices"][0]["sources"]]
+        assert models == [str(zoo.base), *(f"{zoo.base}+{path}" for path in zoo.experts.values())]
 
 
 def test_a_search_of_several_methods_proposes_all_of_them(
