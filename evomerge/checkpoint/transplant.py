@@ -7,6 +7,10 @@ its row. Embedding and head have coefficients of their own, from the donor's emb
 
 Tokens are matched by the text they stand for (`vocabulary_spelling`), and the tokens that begin,
 end and pad a text by their role, where their names differ.
+
+Seconds of one core of an EPYC for each new token, with k = 64 and rows of 896 numbers: 0.005 with
+8,192 anchors chosen 8 at a time (149 s for 30,000 tokens), 0.021 one at a time; 0.042 with 120,000
+anchors 8 at a time.
 """
 
 from collections.abc import Iterator, Mapping

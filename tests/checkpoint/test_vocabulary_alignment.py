@@ -234,6 +234,7 @@ def test_tensors_that_are_no_tables_are_the_stored_ones(tmp_path):
         assert aligned.infos()[name] == expert.infos()[name]
 
 
+@pytest.mark.slow
 def test_a_large_vocabulary_is_aligned_whole(tmp_path):
     order = torch.randperm(150_000, generator=torch.Generator().manual_seed(0)).tolist()
     base, expert = (Tokenizer(models.WordLevel(v, "t0")) for v in large_vocabularies(order))
