@@ -35,6 +35,7 @@ from evomerge.merge.catalogue.conflicts import (
     WIDEN,
 )
 from evomerge.merge.catalogue.informed import FISHER, REGMEAN
+from evomerge.merge.catalogue.mergekit_options import MERGEKIT_OPTIONS
 from evomerge.merge.catalogue.sparse import (
     ARCEE_FUSION,
     BREADCRUMBS,
@@ -66,6 +67,7 @@ from evomerge.merge.catalogue.sphere import (
     KARCHER,
     KARCHER_MERGEKIT,
     MULTISLERP,
+    MULTISLERP_MERGEKIT,
     NUSLERP,
     SLERP,
     SLERP_MERGEKIT,
@@ -116,6 +118,7 @@ METHODS: dict[str, MergeMethod] = {
         SLERP_MERGEKIT,
         NUSLERP,
         MULTISLERP,
+        MULTISLERP_MERGEKIT,
         KARCHER,
         KARCHER_MERGEKIT,
         TSV,
@@ -152,9 +155,10 @@ def find_method(name: str) -> MergeMethod:
         if wrapper not in WRAPPERS:
             raise UsageError(f"in method '{name}' the basis {_unknown(wrapper, WRAPPERS)}")
         return wrapped_in(WRAPPERS[wrapper], find_method(inner))
-    if name not in METHODS:
+    found = METHODS.get(name) or MERGEKIT_OPTIONS.get(name)
+    if found is None:
         raise UsageError(f"method {_unknown(name, METHODS)}")
-    return METHODS[name]
+    return found
 
 
 def _unknown(name: str, table: Collection[str]) -> str:

@@ -11,7 +11,8 @@ once is in mapped files (`store`).
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -25,12 +26,12 @@ from evomerge.merge.fused.engine import Fused, Task
 from evomerge.merge.groups import assign, depths
 from evomerge.merge.method import Space
 from evomerge.merge.pipeline import combined, followed, n_entries_of_chunk, row_spans
-from evomerge.merge.plans import GroupPlan, plan_recipe
+from evomerge.merge.plans import KEPT, GroupPlan, plan_recipe, plan_tensors
 from evomerge.merge.statistics import Sources, Statistics
 from evomerge.merge.store import FactorStore
 from evomerge.merge.vectors import Cache, ExpertVector
 from evomerge.merge.writes import Writes
-from evomerge.records import LowRankSource, Recipe, TensorInfo, TensorSource
+from evomerge.records import GroupRecipe, LowRankSource, Recipe, TensorInfo, TensorSource
 
 _CACHE_BYTES = 32 << 20
 _LEAST_FUSED = 1 << 24
@@ -52,6 +53,7 @@ class PreparedMerge:
         prepared: directory for what spectral methods work out once, which processes may share and
             runs may reuse; one that lasts as long as this object by default.
         statistics: what was collected from text, for the methods that need it.
+        dtype: the dtype of a merge's floating-point tensors, where it is not the base's.
 
     Raises:
         ModelError: an expert lacks tensors of the base.
@@ -65,11 +67,12 @@ class PreparedMerge:
         statistics: Sources = MappingProxyType({}),
         *,
         prepared: Path | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         self._base = base
         self._experts = dict(experts)
         self._statistics = Statistics(statistics)
-        self._infos = dict(base.infos())
+        self._infos = {name: _in_dtype(info, dtype) for name, info in base.infos().items()}
         self._depths = depths(self._infos)
         self._cache = Cache(_CACHE_BYTES)
         self._store = FactorStore(prepared)
@@ -126,6 +129,30 @@ class PreparedMerge:
             for name, plan in plans.items()
         )
 
+    def merged_with(
+        self, groups: Mapping[str, GroupRecipe], experts: Sequence[str], *, seed: int = 0
+    ) -> Mapping[str, Tensor]:
+        """As `merged`, with values of its own for each tensor.
+
+        Args:
+            groups: how to merge each tensor, by its name.
+            experts: the experts' names, in the order of values that are one an expert.
+            seed: the key of random masks.
+
+        Returns:
+            The tensors by name, each merged when it is looked up, from any thread.
+
+        Raises:
+            UsageError: at once, a tensor is not one of the base's, or its values do not fit.
+            NonFiniteError: at a look-up, the tensor has entries that are NaN or infinite.
+        """
+        plans = plan_tensors(groups, tuple(experts), tuple(self._infos))
+        return _Merged(plans, lambda name: self._merge(self._infos[name], plans[name], seed))
+
+    def infos(self) -> Mapping[str, TensorInfo]:
+        """The tensors of every merge."""
+        return self._infos
+
     @property
     def sketch_bytes(self) -> int:
         """Memory held by sketches of magnitudes, see `fused.sketches`."""
@@ -135,11 +162,13 @@ class PreparedMerge:
         """The plan of every tensor, the recipe being checked."""
         plans = plan_recipe(recipe, tuple(self._experts))
         for plan in plans.values():
-            self._statistics.require(plan.method.statistics, plan.experts, method=plan.method.name)
+            if plan.experts:
+                kinds = plan.method.statistics
+                self._statistics.require(kinds, plan.experts, method=plan.method.name)
         group_names = tuple(recipe.groups)
         if self._assigned[0] != group_names:
             self._assigned = (group_names, assign(self._infos, group_names))
-        return {name: plans[group] for name, group in self._assigned[1].items()}
+        return {name: plans.get(group, KEPT) for name, group in self._assigned[1].items()}
 
     def _refuse_aliases(self, into: Mapping[str, Tensor]) -> None:
         for name, info in self._infos.items():
@@ -151,12 +180,17 @@ class PreparedMerge:
 
     def _copied(self, info: TensorInfo, plan: GroupPlan) -> Tensor | None:
         """The stored tensor that the merge is, where it is one, and needs no rounding."""
+        source = self._alone(info, plan)
+        if source is None:
+            return None
+        is_rounded = source.infos()[info.name].dtype != info.dtype and 0 not in info.shape
+        return None if is_rounded else source.read(info.name).to(info.dtype)
+
+    def _alone(self, info: TensorInfo, plan: GroupPlan) -> TensorSource | None:
+        """The one model that the merge of a tensor equals but for rounding, if there is one."""
         if not plan.experts or not _is_merged(info):
-            return self._base.read(info.name)
-        alone = plan.copied_expert
-        if alone is not None and self._experts[alone].infos()[info.name].dtype == info.dtype:
-            return self._experts[alone].read(info.name)
-        return None
+            return self._base
+        return None if plan.copied_expert is None else self._experts[plan.copied_expert]
 
     @torch.no_grad()
     def _merge(self, info: TensorInfo, plan: GroupPlan, seed: int) -> Tensor:
@@ -231,8 +265,9 @@ class PreparedMerge:
     ) -> Iterator[tuple[slice, Tensor]]:
         """The merge of one flat tensor, chunk by chunk, before it is rounded."""
         spans = row_spans(info.shape, n_entries_of_chunk(len(plan.experts)))
-        if plan.copied_expert is not None:
-            stored = self._flat(plan.copied_expert, info.name)
+        alone = self._alone(info, plan)
+        if alone is not None:
+            stored = alone.read(info.name).reshape(-1)
             yield from ((span, stored[span]) for span in spans)
             return
         base = self._base.read(info.name).reshape(-1) if plan.method.needs_base else None
@@ -282,6 +317,29 @@ class PreparedMerge:
         return self._experts[expert].read(name).reshape(-1)
 
 
+class _Merged(Mapping[str, Tensor]):
+    """Tensors that are merged when they are looked up, and not kept."""
+
+    def __init__(self, names: Iterable[str], merge: Callable[[str], Tensor]) -> None:
+        self._names = dict.fromkeys(names)
+        self._merge = merge
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._merge(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def _in_dtype(info: TensorInfo, dtype: torch.dtype | None) -> TensorInfo:
+    return info if dtype is None or not info.dtype.is_floating_point else replace(info, dtype=dtype)
+
+
 def _is_merged(info: TensorInfo) -> bool:
     """Whether there is something to merge, rather than the base's tensor to copy."""
     return 0 not in info.shape and info.dtype.is_floating_point
@@ -325,6 +383,6 @@ def _check_finite(chunk: Tensor, info: TensorInfo, plan: GroupPlan) -> None:
         n_bad = int((~chunk.isfinite()).sum())
         raise NonFiniteError(
             f"the {plan.method.name} merge of tensor '{info.name}' has {n_bad} entries or more "
-            f"that are NaN or infinite in {info.dtype}; check the models with find_non_finite, and "
+            f"that are NaN or infinite in {info.dtype}; check the models with find_damage, and "
             "if they are clean lower the coefficients: the sum overflows"
         )

@@ -18,10 +18,12 @@ from evomerge.records import Comparison, ItemScores, Member
 from evomerge.run.build import fingerprint_models, require_unchanged
 from evomerge.run.calibration import objectives_of
 from evomerge.run.directory import read_run
+from evomerge.run.needed import statistics_paths
 from evomerge.run.plan import Items, Plan
 from evomerge.run.view import comparison
 from evomerge.scoring.reproduce import evaluate_command, write_portable_tasks
 from evomerge.scoring.task_files import find_tasks, read_task
+from evomerge.workers.worker import open_all_statistics
 
 TASKS_NAME = "lm_eval_tasks"
 """Folder of the run directory with tasks that `lm_eval` can run from anywhere."""
@@ -56,9 +58,9 @@ def export_candidate(run_dir: Path, candidate_id: str, out_dir: Path) -> None:
         seed=experiment.seed,
         versions=state.started.versions if isinstance(state.started, Started) else {},
     )
-    export_model(
-        PreparedMerge(aligned.base, aligned.experts).merged(member.recipe), base, out_dir, card
-    )
+    statistics = open_all_statistics(statistics_paths(experiment, plan.fingerprints))
+    merge = PreparedMerge(aligned.base, aligned.experts, statistics)
+    export_model(merge.merged(member.recipe), base, out_dir, card)
     print(f"{out_dir}: {member.id} exported; README.md tells its scores and how to reproduce them")
 
 

@@ -107,12 +107,15 @@ def mean_direction(gram: Tensor, coefficients: Tensor) -> Tensor:
     return _at_mean_length(gram, weights, _unit(_cosines(gram), weights))
 
 
-def karcher_mean(gram: Tensor, coefficients: Tensor, *, n_steps: int = 100) -> Tensor:
+def karcher_mean(
+    gram: Tensor, coefficients: Tensor, *, n_steps: int = 100, tolerance: float = 1e-12
+) -> Tensor:
     """Karcher: the point whose weighted squared angles to the directions are least.
 
     Found by steps along the mean tangent, u ← exp_u(Σ wᵢ log_u(uᵢ)), from the weighted mean
-    direction, until they are below 10⁻¹²; at the weighted mean of the lengths. Directions that
-    cancel exactly leave the weighted mean of the vectors.
+    direction, at most `n_steps`, until one would turn by less than `tolerance`, in radians; at the
+    weighted mean of the lengths. Directions that cancel exactly leave the weighted mean of the
+    vectors.
     """
     weights = (coefficients / coefficients.sum())[:, None].expand(gram.shape[0], gram.shape[2])
     cosines = _cosines(gram)
@@ -128,9 +131,9 @@ def karcher_mean(gram: Tensor, coefficients: Tensor, *, n_steps: int = 100) -> T
         step = pull * stretch
         step = step - (step * cosine).sum(0) * point
         length = (step * _times(cosines, step)).sum(0).clamp_min_(0.0).sqrt()
-        point = _unit(cosines, length.cos() * point + torch.sinc(length / math.pi) * step)
-        if bool((length.nan_to_num() < 1e-12).all()):
+        if bool((length.nan_to_num() < tolerance).all()):
             break
+        point = _unit(cosines, length.cos() * point + torch.sinc(length / math.pi) * step)
     return _at_mean_length(gram, weights, point)
 
 
