@@ -5,9 +5,9 @@ by torch's operations (`pipeline`) otherwise, to the same bits.
 
 Memory: beside the model that is written to, a merge holds at most 64 MiB and one tensor: a cache of
 at most `_CACHE_BYTES`, which spares small models the same work at every candidate, and the chunks
-of `pipeline`. A large model's sketches (`fused`) are at most a tenth of the experts' bytes. Methods
-and stages that need whole matrices hold a few of the size of the one that is merged; what they work
-out once is in mapped files (`store`).
+of `pipeline`. A large model's sketches (`fused`) are at most 5 % of the experts' bytes. Methods and
+stages that need whole matrices hold a few of the size of the one that is merged; what they work out
+once is in mapped files (`store`).
 """
 
 import math

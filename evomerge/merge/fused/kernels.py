@@ -35,7 +35,7 @@ Floats = NDArray[np.float32]
 Patterns = NDArray[np.uint32]
 
 _BLOCK = 1024
-_PIECE = 128
+_PIECE = 512
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 _TINY = np.float32(np.finfo(np.float32).tiny)
 
@@ -363,6 +363,16 @@ def merge_span(
     return True
 
 
+@njit(nogil=True)
+def _read_vector(places: NDArray[np.int64], start: int, vector: Floats, base: Floats) -> None:
+    """Fill a block with the entries of an expert's vector from `start` on; `base` is a spare."""
+    read(places[1, 0], places[1, 1], start, vector)
+    if places[0, 0]:
+        read(places[0, 0], places[0, 1], start, base)
+        for i in range(vector.size):
+            vector[i] -= base[i]
+
+
 @njit(nogil=True, cache=True)
 def count_magnitudes(
     places: NDArray[np.int64],
@@ -376,32 +386,28 @@ def count_magnitudes(
 
     Args:
         places: `(2, 2)` as in `merge_span`: base and expert.
-        lowest: the least pattern of bin 0; smaller ones are not counted, nor those past the bins.
+        lowest: the least pattern of bin 0.
         shift: a bin is 2^shift patterns wide.
-        counts: of each bin; they are added to.
+        counts: of each bin, and behind them of some that are in none; they are added to.
         start: the first entry.
         stop: one after the last.
     """
+    n_bins = np.uint32(len(counts) - 1)
     spares = np.empty((2, _PIECE), np.float32)
-    width = np.uint32(min(len(counts) << shift, 0xFFFFFFFF))
+    bins = np.empty(_PIECE, np.uint32)
     for first in range(start, stop, _PIECE):
-        n = min(_PIECE, stop - first)
-        vector, base = spares[0][:n], spares[1][:n]
-        bits = vector.view(np.uint32)
-        read(places[1, 0], places[1, 1], first, vector)
-        if places[0, 0]:
-            read(places[0, 0], places[0, 1], first, base)
-            for i in range(n):
-                vector[i] -= base[i]
-        n_inside = np.uint32(0)
-        for i in range(n):
-            above = np.uint32(np.uint32(bits[i] & _MAGNITUDE) - lowest)
-            n_inside += where(above < width, np.uint32(1), np.uint32(0))
-        if n_inside:
-            for i in range(n):
-                above = np.uint32(np.uint32(bits[i] & _MAGNITUDE) - lowest)
-                if above < width:
-                    counts[above >> np.uint32(shift)] += np.uint32(1)
+        vector = spares[0][: min(_PIECE, stop - first)]
+        _read_vector(places, first, vector, spares[1][: vector.size])
+        patterns = vector.view(np.uint32)
+        least = n_bins
+        for i in range(vector.size):
+            # Smaller patterns wrap around to large ones.
+            above = np.uint32(np.uint32(patterns[i] & _MAGNITUDE) - lowest)
+            bins[i] = min(np.uint32(above >> np.uint32(shift)), n_bins)
+            least = min(least, bins[i])
+        if least < n_bins:
+            for i in range(vector.size):
+                counts[bins[i]] += np.uint32(1)
 
 
 @njit(nogil=True, cache=True)
@@ -412,15 +418,10 @@ def extent_of_magnitudes(
     spares = np.empty((2, _BLOCK), np.float32)
     least, greatest = _MAGNITUDE, np.uint32(0)
     for first in range(start, stop, _BLOCK):
-        n = min(_BLOCK, stop - first)
-        vector, base = spares[0][:n], spares[1][:n]
+        vector = spares[0][: min(_BLOCK, stop - first)]
+        _read_vector(places, first, vector, spares[1][: vector.size])
         bits = vector.view(np.uint32)
-        read(places[1, 0], places[1, 1], first, vector)
-        if places[0, 0]:
-            read(places[0, 0], places[0, 1], first, base)
-            for i in range(n):
-                vector[i] -= base[i]
-        for i in range(n):
+        for i in range(vector.size):
             size = np.uint32(bits[i] & _MAGNITUDE)
             greatest = max(greatest, size)
             least = min(least, where(size == np.uint32(0), _MAGNITUDE, size))

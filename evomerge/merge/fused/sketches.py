@@ -1,7 +1,7 @@
 """The magnitude of a rank, exactly: a sketch gives its bin, one pass over the data the rest.
 
 A sketch counts the magnitudes of a vector by the upper bits of their float32 patterns, which are
-ordered as the magnitudes are. It has as many bins as 10 % of the expert's stored bytes have room
+ordered as the magnitudes are. It has as many bins as 5 % of the expert's stored bytes have room
 for, between the least magnitude that is not 0 and the greatest.
 """
 
@@ -80,7 +80,7 @@ class Sketches:
 
 def _sketch(places: NDArray[np.int64], n: int) -> Sketch:
     n_bytes = n * (4 if places[1, 1] == FLOAT32 else 2)
-    n_bins = max(n_bytes // 10 // np.dtype(np.uint32).itemsize, 1)
+    n_bins = max(n_bytes // 20 // np.dtype(np.uint32).itemsize, 1)
     least, greatest = (int(pattern) for pattern in extent_of_magnitudes(places, 0, n))
     extent = max(greatest - least, 0)
     shift = max((extent // n_bins).bit_length(), 0)
@@ -88,9 +88,9 @@ def _sketch(places: NDArray[np.int64], n: int) -> Sketch:
 
 
 def _counted(places: NDArray[np.int64], n: int, *, lowest: int, shift: int, n_bins: int) -> Sketch:
-    counts = np.zeros(n_bins, np.uint32)
+    counts = np.zeros(n_bins + 1, np.uint32)
     count_magnitudes(places, np.uint32(lowest), shift, counts, 0, n)
-    return Sketch(lowest, shift, np.cumsum(counts[::-1], dtype=np.uint32))
+    return Sketch(lowest, shift, np.cumsum(counts[-2::-1], dtype=np.uint32))
 
 
 def _exact(sketch: Sketch, places: NDArray[np.int64], n: int, rank: int) -> float:
