@@ -24,8 +24,8 @@ def find_damage(model: OpenModel) -> list[Problem]:
     """Files that differ from their digests, and tensors that hold NaN or infinity.
 
     One streaming pass over the stored bytes, each file by itself. A file is compared with its
-    folder's manifest, and each tensor with what a file that was written here tells of it; files of
-    which nothing is known are checked for finite values alone.
+    folder's manifest; where it differs or there is none, its tensors with what a file that was
+    written here tells of them. Others are checked for finite values alone.
     """
     stored = model.stored if isinstance(model, AdaptedModel) else model
     with ThreadPoolExecutor(_N_THREADS) as pool:
@@ -38,40 +38,51 @@ def _damage(shard: Shard) -> list[Problem]:
         expected = known_digest(shard.file)
     except ModelError as error:
         return [Problem(where, str(error))]
-    whole = hashlib.sha256(shard.header()) if expected else None
-    told = shard.digests()
+    digest = hashlib.sha256(shard.header()) if expected else None
     messages = [
-        message for name in shard.names for message in _look_at(shard, name, whole, told.get(name))
+        message for name in shard.names if (message := _non_finite(shard, name, digest)) is not None
     ]
-    is_named = any(_CHANGED in message for message in messages)
-    if whole is not None and whole.hexdigest() != expected and not is_named:
-        messages.append(
-            f"{shard.file.name} has the SHA-256 {whole.hexdigest()}, expected {expected} as its "
-            f"manifest or its name in the hub's cache says: {_CHANGED}, or remove the manifest if "
-            "the change was meant"
-        )
+    if digest is None or digest.hexdigest() != expected:
+        changed = list(_changed(shard))
+        if digest is not None and not changed:
+            changed = [
+                f"{shard.file.name} has the SHA-256 {digest.hexdigest()}, expected {expected} as "
+                f"its manifest or its name in the hub's cache says: {_CHANGED}, or remove the "
+                "manifest if the change was meant"
+            ]
+        messages += changed
     return [Problem(where, message) for message in messages]
 
 
-def _look_at(
-    shard: Shard, name: str, whole: "hashlib._Hash | None", expected: str | None
-) -> Iterator[str]:
-    """What is wrong with one tensor, whose bytes are also added to the digest of the whole file."""
+def _non_finite(shard: Shard, name: str, digest: "hashlib._Hash | None") -> str | None:
+    """What is wrong with a tensor's numbers; its bytes are also added to the file's digest."""
     tensor, n_bad = shard.read(name), 0
-    own = hashlib.sha256() if expected else None
     for piece in pieces(tensor.reshape(-1), _PIECE_BYTES // tensor.dtype.itemsize):
-        for digest in (whole, own):
-            if digest is not None:
-                digest.update(piece.view(torch.uint8).numpy().data)
+        if digest is not None:
+            digest.update(_bytes(piece))
         n_bad += _n_non_finite(piece) if name in shard.infos else 0
-    where = f"tensor '{name}' in {shard.file.name}"
-    if own is not None and own.hexdigest() != expected:
-        yield f"{where} is not what was written: {_CHANGED}"
-    if n_bad:
-        yield (
-            f"{where} has {n_bad} of {tensor.numel()} entries that are NaN or infinite, expected "
-            "finite weights; download the model again, and if that does not help leave it out"
-        )
+    if not n_bad:
+        return None
+    return (
+        f"tensor '{name}' in {shard.file.name} has {n_bad} of {tensor.numel()} entries that are "
+        "NaN or infinite, expected finite weights; download the model again, and if that does not "
+        "help leave it out"
+    )
+
+
+def _changed(shard: Shard) -> Iterator[str]:
+    """The tensors that are not what their file tells of them, if it does."""
+    told = shard.digests()
+    for name in shard.names:
+        if name in told:
+            found = hashlib.sha256(_bytes(shard.read(name).reshape(-1))).hexdigest()
+            if found != told[name]:
+                yield f"tensor '{name}' in {shard.file.name} is not what was written: {_CHANGED}"
+
+
+def _bytes(flat: Tensor) -> memoryview:
+    data: memoryview = flat.view(torch.uint8).numpy().data
+    return data
 
 
 def _n_non_finite(piece: Tensor) -> int:

@@ -9,7 +9,7 @@ from torch import Tensor
 _BATCH_BYTES = 256 << 20
 _SCRATCH_ENTRIES = 16 << 20
 _PARALLEL = 1e-4
-"""An atom whose part outside the span of those chosen is shorter, of length 1, adds rounding."""
+"""An atom of which less than this fraction lies outside the span of those chosen adds rounding."""
 _EXHAUSTED = 2.0**-18
 """A step that explains less than this fraction of the target explains its rounding."""
 
@@ -33,10 +33,11 @@ class Sparse:
 def pursue(targets: Tensor, atoms: Tensor, k: int, *, at_once: int = 1) -> Sparse:
     """Approximate each target by at most `k` atoms, greedily: orthogonal matching pursuit.
 
-    In each step the atom with the largest |cos| to the residual is chosen, and the target projected
+    In each step the atom with the largest |⟨residual, atom⟩| is chosen, and the target projected
     anew on all that were (Pati, Rezaiifar & Krishnaprasad, 1993); in float32, with the projection
-    kept as a Gram–Schmidt basis. Nearly all time goes into the products of all residuals with all
-    atoms, 2 · k / at_once · n · n_atoms · d operations.
+    kept as a Gram–Schmidt basis. Atoms are not normalised first, so that long ones are preferred,
+    as mergekit 0.1.4 does. Most time goes into the products of all residuals with all atoms,
+    2 · k / at_once · n · n_atoms · d operations.
 
     Args:
         targets: `(n, d)` rows in any floating-point dtype.
@@ -45,18 +46,15 @@ def pursue(targets: Tensor, atoms: Tensor, k: int, *, at_once: int = 1) -> Spars
         at_once: how many atoms a step chooses; more than one is the generalised pursuit of Wang,
             Kwon & Shim (2012), https://arxiv.org/abs/1111.6664: faster and a little less exact.
     """
-    lengths = atoms.float().norm(dim=1)
-    scale = torch.where(lengths > 0, lengths, 1)
-    unit = atoms.float() / scale[:, None]
-    k = min(k, len(atoms))
+    atoms, k = atoms.float(), min(k, len(atoms))
     fits = []
     for batch in _batches(targets, k):
         fit = _Fit(batch.float(), k)
         for step in range(0, k, at_once):
-            fit.add(_nearest(fit.residual, unit, min(at_once, k - step)), unit)
+            fit.add(_nearest(fit.residual, atoms, min(at_once, k - step)), atoms)
         fits.append((fit.chosen, fit.coefficients(), fit.relative_residuals()))
     chosen, coefficients, residuals = (torch.cat(x) for x in zip(*fits, strict=True))
-    return Sparse(chosen, coefficients / scale[chosen], residuals)
+    return Sparse(chosen, coefficients, residuals)
 
 
 def combine(sparse: Sparse, rows: Tensor) -> Tensor:
@@ -71,8 +69,8 @@ def combine(sparse: Sparse, rows: Tensor) -> Tensor:
 class _Fit:
     """The projection of a batch of targets `(n, d)` on what was chosen so far for each.
 
-    With a⁽ˢ⁾ = Σₜ U[t, s] q⁽ᵗ⁾ for orthonormal q⁽ᵗ⁾, the coefficients γ of the unit atoms a⁽ˢ⁾
-    solve U γ = (q⁽ˢ⁾ · target)ₛ.
+    With a⁽ˢ⁾ = Σₜ U[t, s] q⁽ᵗ⁾ for orthonormal q⁽ᵗ⁾, the coefficients γ of the atoms a⁽ˢ⁾ solve
+    U γ = (q⁽ˢ⁾ · target)ₛ.
     """
 
     def __init__(self, targets: Tensor, k: int) -> None:
@@ -85,25 +83,27 @@ class _Fit:
         self._explained = targets.new_zeros(n, k)
         self._step = 0
 
-    def add(self, picked: Tensor, unit: Tensor) -> None:
+    def add(self, picked: Tensor, atoms: Tensor) -> None:
         """Take more atoms `(n, m)` into each projection, but those that add nothing but rounding.
 
         All at once with the basis so far, which is read once for all of them, then one by one.
         """
         before = self._step
-        rests, outer = _orthogonal(unit[picked], self._basis[:, :before])
+        vectors = atoms[picked]
+        rests, outer = _orthogonal(vectors, self._basis[:, :before])
         self.chosen[:, before : before + picked.shape[1]] = picked
         for j in range(picked.shape[1]):
             rest, inner = _orthogonal(rests[:, j : j + 1], self._basis[:, before : self._step])
-            self._take(rest[:, 0], torch.cat([outer[:, j], inner[:, 0]], dim=1))
+            coordinates = torch.cat([outer[:, j], inner[:, 0]], dim=1)
+            self._take(rest[:, 0], coordinates, shortest=_PARALLEL * vectors[:, j].norm(dim=1))
 
-    def _take(self, q: Tensor, coordinates: Tensor) -> None:
+    def _take(self, q: Tensor, coordinates: Tensor, *, shortest: Tensor) -> None:
         """One more atom, as its rest `(n, d)` outside the basis and its coordinates `(n, s)`."""
         s = self._step
         rest = q.norm(dim=1)
         q = q / torch.where(rest > 0, rest, 1)[:, None]
         gain = (q * self.residual).sum(1)
-        useful = (rest > _PARALLEL) & (gain.abs() > _EXHAUSTED * self._length)
+        useful = (rest > shortest) & (gain.abs() > _EXHAUSTED * self._length)
         self._basis[:, s] = torch.where(useful[:, None], q, 0)
         self._upper[:, :s, s] = torch.where(useful[:, None], coordinates, 0)
         self._upper[:, s, s] = torch.where(useful, rest, 1)
@@ -112,7 +112,7 @@ class _Fit:
         self._step += 1
 
     def coefficients(self) -> Tensor:
-        """`(n, k)` of the unit atoms."""
+        """`(n, k)` of the atoms."""
         right = self._explained[..., None]
         solved: Tensor = torch.linalg.solve_triangular(self._upper, right, upper=True)
         return solved.squeeze(-1)
@@ -128,13 +128,13 @@ def _batches(targets: Tensor, k: int) -> Iterator[Tensor]:
     return (targets[i : i + size] for i in range(0, max(len(targets), 1), size))
 
 
-def _nearest(residual: Tensor, unit: Tensor, n: int) -> Tensor:
-    """`(n_targets, n)` int64: the atoms with the largest |cos| to each residual, best first."""
+def _nearest(residual: Tensor, atoms: Tensor, n: int) -> Tensor:
+    """`(n_targets, n)` int64: the atoms with the largest |⟨residual, atom⟩|, best first."""
     size = max(n, _SCRATCH_ENTRIES // max(len(residual), 1))
     values, places = [], []
-    for start in range(0, len(unit), size):
-        cosines = (residual @ unit[start : start + size].T).abs_()
-        best = cosines.topk(min(n, cosines.shape[1]), dim=1) if n > 1 else cosines.max(1, True)
+    for start in range(0, len(atoms), size):
+        products = (residual @ atoms[start : start + size].T).abs_()
+        best = products.topk(min(n, products.shape[1]), dim=1) if n > 1 else products.max(1, True)
         values.append(best[0])
         places.append(best[1] + start)
     order = torch.cat(values, dim=1).topk(n, dim=1).indices

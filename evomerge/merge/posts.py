@@ -17,7 +17,9 @@ from evomerge.merge.statistics import Kind
 
 @dataclass(frozen=True, kw_only=True)
 class PostStage:
-    """A change of the merged Δ, or of the election before it; exactly one of the last three is set.
+    """A change of the merged Δ, or of the election before it.
+
+    Exactly one of `stage`, `whole` and `lenient` is set.
 
     Args:
         name: what is written behind the `+`.
@@ -166,6 +168,7 @@ NORM_MATCH = PostStage(
 SLACK = PostStage(
     name="slack",
     summary="A change outvoted by less than `share` times itself is merged all the same.",
+    # 0 is the election of TIES; the slack is our definition.
     reference="https://arxiv.org/abs/2306.01708",
     parameters=(
         Parameter(

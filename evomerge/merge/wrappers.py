@@ -20,8 +20,7 @@ class Wrapper:
         summary: one line for a human.
         reference: where it was published.
         matrix: gives the matrix stage of a method in the basis; what is no matrix of a layer is
-            merged by the method itself. Stages are named by the wrapper alone in files, as bases
-            do not depend on the method.
+            merged by the method itself.
     """
 
     name: str

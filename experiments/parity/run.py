@@ -2,7 +2,7 @@
 
     python3 -m venv mergekit-env
     mergekit-env/bin/pip install torch==2.13.0
-    mergekit-env/bin/pip install mergekit==0.1.4 transformers==5.0.0
+    mergekit-env/bin/pip install mergekit==0.1.4 transformers==5.0.0 ruamel.yaml
     mergekit-env/bin/python experiments/parity/run.py
 
 mergekit pins versions that evomerge does not take, hence an environment of its own, in which
@@ -22,8 +22,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
+import yaml
 from mergekit.config import MergeConfiguration
 from mergekit.merge import run_merge
 from mergekit.merge_methods import REGISTERED_MERGE_METHODS
@@ -36,11 +38,21 @@ from torch import Tensor
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from evomerge.export.phrases import PHRASES  # noqa: E402
 from evomerge.merge.random_bits import N_VALUES, random_bits, stream_key  # noqa: E402
-from tests.merge.mergekit.cases import CASES, Case  # noqa: E402
+from tests.merge.mergekit.cases import CASES  # noqa: E402
 from tests.merge.mergekit.draws import DRAWN, N_DRAWS, vector, what_is_drawn  # noqa: E402
+from tests.merge.mergekit.exports import EXPORTS  # noqa: E402
+from tests.merge.mergekit.exports import FAMILY as EXPORTED_FAMILY  # noqa: E402
 from tests.merge.mergekit.families import FAMILIES, Family  # noqa: E402
-from tests.merge.mergekit.merging import FIXTURES, gaps, merge, stored  # noqa: E402
+from tests.merge.mergekit.merging import (  # noqa: E402
+    FIXTURES,
+    Gap,
+    gaps,
+    merge,
+    merge_recipe,
+    stored_as,
+)
 from tests.merge.mergekit.traps import is_caught  # noqa: E402
 
 SEED = 0
@@ -54,14 +66,23 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for family in FAMILIES.values():
             models = write_models(family, Path(folder) / family.name)
-            for case in CASES.values():
-                if family.name in case.families:
-                    is_known = case.theirs in REGISTERED_MERGE_METHODS
-                    outputs[f"{case.name}/{family.name}"] = (
-                        merged_by_mergekit(case, models) if is_known else stored(case, family)
-                    )
+            for name, config in configurations(family):
+                is_known = config["merge_method"] in REGISTERED_MERGE_METHODS
+                outputs[name] = (
+                    merged_by_mergekit(config, models) if is_known else stored_as(name, family)
+                )
     write_fixtures(outputs)
     print_table(outputs)
+
+
+def configurations(family: Family) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """What mergekit merges of a family, by name: the cases, and what evomerge exports."""
+    for case in CASES.values():
+        if family.name in case.families:
+            yield f"{case.name}/{family.name}", case.config()
+    if family == EXPORTED_FAMILY:
+        for export in EXPORTS.values():
+            yield f"export/{export.method}", yaml.safe_load(export.text())
 
 
 def write_models(family: Family, folder: Path) -> Path:
@@ -73,9 +94,9 @@ def write_models(family: Family, folder: Path) -> Path:
     return folder
 
 
-def merged_by_mergekit(case: Case, models: Path) -> dict[str, Tensor]:
-    """The tensors that mergekit writes for a case."""
-    config = _with_folders(case.config(), models)
+def merged_by_mergekit(config: Mapping[str, Any], models: Path) -> dict[str, Tensor]:
+    """The tensors that mergekit writes."""
+    config = _with_folders(config, models)
     options = MergeOptions(copy_tokenizer=False, write_model_card=False, quiet=True)
     with tempfile.TemporaryDirectory() as out, evomerge_bits():
         run_merge(MergeConfiguration.model_validate(config), out, options)
@@ -127,9 +148,10 @@ def write_fixtures(outputs: Mapping[str, Mapping[str, Tensor]]) -> None:
         "seed": SEED,
         "merges": {
             name: {"mergekit": case.version, "config": case.config()}
-            for name in outputs
-            for case in [CASES[name.split("/")[0]]]
+            for case in CASES.values()
+            for name in (f"{case.name}/{family}" for family in case.families)
         },
+        "exports": {name: export.text() for name, export in EXPORTS.items()},
         "draws": {name: drawn_by_mergekit(name) for name in DRAWN},
     }
     (FIXTURES / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
@@ -150,19 +172,39 @@ def print_table(outputs: Mapping[str, Mapping[str, Tensor]]) -> None:
     """Print how far apart the merges are, as Markdown; tensors caught in traps are only counted."""
     print("| Merge | mergekit | evomerge | largest difference | in ulp | of the change ", end="")
     print("| entries beyond 4 ulp | in traps |\n|---|---|---|---|---|---|---|---|")
-    for name, theirs in outputs.items():
-        case, family = CASES[name.split("/")[0]], FAMILIES[name.split("/")[1]]
-        found = gaps(case, family, merge(case, family), theirs)
-        caught = {tensor for tensor in found if is_caught(case, family, tensor)}
-        free = [gap for tensor, gap in found.items() if tensor not in caught]
-        print(
-            f"| {name} | {case.theirs} | {case.ours} "
-            f"| {max((gap.difference for gap in free), default=0.0):.1e} "
-            f"| {max((gap.in_ulps for gap in free), default=0.0):.1f} "
-            f"| {max((gap.of_change for gap in free), default=0.0):.1e} "
-            f"| {sum(gap.n_beyond for gap in free)} of {_count(theirs, set(found) - caught)} "
-            f"| {sum(found[tensor].n_beyond for tensor in caught)} of {_count(theirs, caught)} |"
-        )
+    for case in CASES.values():
+        for family in map(FAMILIES.__getitem__, case.families):
+            name = f"{case.name}/{family.name}"
+            found = gaps(case.experts, family, merge(case, family), outputs[name])
+            caught = {tensor for tensor in found if is_caught(case, family, tensor)}
+            print_row(f"{name} | {case.theirs} | {case.ours}", found, outputs[name], caught)
+    for export in EXPORTS.values():
+        name = f"export/{export.method}"
+        ours = merge_recipe(export.recipe(), EXPORTED_FAMILY)
+        found = gaps(export.experts, EXPORTED_FAMILY, ours, outputs[name])
+        is_trapped = export.method.startswith("model_stock")
+        caught = {
+            tensor
+            for tensor in found
+            if is_trapped and is_caught(CASES[export.method], EXPORTED_FAMILY, tensor)
+        }
+        method = PHRASES[export.method].method
+        print_row(f"{name} | {method} | {export.method}", found, outputs[name], caught)
+
+
+def print_row(
+    start: str, found: Mapping[str, Gap], theirs: Mapping[str, Tensor], caught: set[str]
+) -> None:
+    """Print one row of the table."""
+    free = [gap for tensor, gap in found.items() if tensor not in caught]
+    print(
+        f"| {start} "
+        f"| {max((gap.difference for gap in free), default=0.0):.1e} "
+        f"| {max((gap.in_ulps for gap in free), default=0.0):.1f} "
+        f"| {max((gap.of_change for gap in free), default=0.0):.1e} "
+        f"| {sum(gap.n_beyond for gap in free)} of {_count(theirs, set(found) - caught)} "
+        f"| {sum(found[tensor].n_beyond for tensor in caught)} of {_count(theirs, caught)} |"
+    )
 
 
 def _count(tensors: Mapping[str, Tensor], names: set[str]) -> int:

@@ -1,8 +1,9 @@
-"""Tables merged across tokenizers are mergekit's, token by token.
+"""Tables merged across tokenizers, or transplanted, are mergekit's, token by token.
 
 `mergekit_vocabularies.safetensors` holds the heads that mergekit 0.1.4 wrote for these three models
 (merge_method: linear, dtype: float32, weights as below, tokenizer: {source: union | base | code}),
-with the token of each row in the metadata.
+with the token of each row in the metadata; and the tables of `mergekit-tokensurgeon base code out
+-k 4`.
 """
 
 import json
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 
+from evomerge.checkpoint.transplant import Transplant
 from evomerge.checkpoint.vocabulary_alignment import align
 from tests.tokenized import CODE, bpe, with_tokens, write_tokenized
 
@@ -20,12 +23,21 @@ WEIGHTS = {"code": 0.25, "chat": 0.25}
 HEAD = "lm_head.weight"
 
 
+@pytest.fixture
+def base(tmp_path):
+    return write_tokenized(tmp_path / "base", bpe())
+
+
+@pytest.fixture
+def code(tmp_path):
+    tokenizer = with_tokens(bpe(CODE), ["<|im_start|>"])
+    return write_tokenized(tmp_path / "code", tokenizer, seed=1, n_rows=320)
+
+
 @pytest.mark.parametrize("tokenizer", ["union", "base", "code"])
-def test_every_tokens_row_is_mergekits(tmp_path, tokenizer):
-    base = write_tokenized(tmp_path / "base", bpe())
-    code = with_tokens(bpe(CODE), ["<|im_start|>"])
+def test_every_tokens_row_is_mergekits(tmp_path, base, code, tokenizer):
     experts = {
-        "code": write_tokenized(tmp_path / "code", code, seed=1, n_rows=320),
+        "code": code,
         "chat": write_tokenized(tmp_path / "chat", with_tokens(bpe(), ["<chat>"]), seed=2),
     }
     with safe_open(GOLDEN, framework="pt") as golden:
@@ -42,3 +54,10 @@ def test_every_tokens_row_is_mergekits(tmp_path, tokenizer):
     torch.testing.assert_close(merged[[ids[token] for token in tokens]], expected)
     if tokenizer != "union":
         assert tokens == list(ids)
+
+
+@pytest.mark.parametrize("name", [HEAD, "model.embed_tokens.weight"])
+def test_a_transplant_is_that_of_tokensurgeon(base, code, name):
+    expected = load_file(GOLDEN)[f"transplant.{name}"]
+    found = Transplant(base, code, k=4).read(name)
+    torch.testing.assert_close(found[: len(expected)], expected, atol=1e-4, rtol=1e-4)

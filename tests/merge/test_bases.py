@@ -1,10 +1,15 @@
 """Methods in common bases: knots(METHOD) and core(METHOD)."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from evomerge.checkpoint.adapter import open_model
+from evomerge.checkpoint.reader import open_checkpoint
 from evomerge.errors import UsageError
+from evomerge.merge.groups import layer_groups
 from evomerge.merge.methods import METHODS, find_method
 from evomerge.merge.prepared import PreparedMerge
 from evomerge.records import GroupRecipe, LowRankSource, Recipe
@@ -166,3 +171,27 @@ def test_a_method_in_a_basis_keeps_its_parameters():
     method = find_method("knots(ties+slack)+lines")
     names = [parameter.name for parameter in method.parameters]
     assert names == ["coefficient", "density", "slack.share", "lines.start", "lines.slope"]
+
+
+def test_core_works_in_the_bases_of_a_real_adapter():
+    zoo = Path(__file__).parents[2] / "experiments/zoo"
+    base = open_checkpoint(zoo / "models/base")
+    expert = open_model(zoo / "adapters/math", base)
+    groups = layer_groups(base.infos(), granularity=1, split_modules=False)
+    factors = {name: expert.factors(name) for name in base.infos()}
+    (name, (b, a)) = next((name, pair) for name, pair in factors.items() if pair is not None)
+
+    def change(method, **values):
+        group = GroupRecipe(method, {"coefficient": 0.5} | values)
+        recipe = Recipe(("math",), dict.fromkeys(groups, group))
+        merge = PreparedMerge(base, {"math": expert})
+        live = {name: torch.empty(info.shape) for name, info in base.infos().items()}
+        merge.materialise(recipe, live)
+        return (live[name].double() - base.read(name).double()).numpy()
+
+    expected = 0.5 * (b.double() @ a.double()).numpy()
+    tolerance = 2 * torch.finfo(base.read(name).dtype).eps * base.read(name).abs().max().item()
+    assert np.abs(change("core(task_arithmetic)") - expected).max() < tolerance
+    whole = change("core(ties)", density=1.0)
+    assert np.abs(whole - expected).max() < tolerance
+    assert np.linalg.norm(whole) > 0.0

@@ -6,7 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from evomerge.errors import NonFiniteError
 from evomerge.merge import prepared
+from evomerge.merge.fused import codes
 from evomerge.merge.methods import METHODS
 from evomerge.merge.prepared import PreparedMerge
 from evomerge.records import GroupRecipe, Recipe
@@ -83,3 +85,38 @@ def test_compiled_loops_give_the_same_bits(method, case):
         merged(base, experts, recipe, fused=fused, out_dtype=out_dtype) for fused in (True, False)
     )
     assert torch.equal(fused.reshape(-1).view(torch.uint8), plain.reshape(-1).view(torch.uint8))
+
+
+@settings(max_examples=60)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.sampled_from([1, 5, 300, 5000]),
+    dtype=st.sampled_from(DTYPES),
+    spread=st.sampled_from([0.0, 1.0, 12.0]),
+)
+def test_a_sketch_and_one_pass_find_the_exact_magnitude_of_a_rank(seed, n, dtype, spread):
+    from evomerge.merge.fused.sketches import Sketches
+
+    rng = np.random.default_rng(seed)
+    vector = torch.as_tensor(rng.normal(size=n) * np.exp(spread * rng.normal(size=n))).to(dtype)
+    vector = vector.nan_to_num(0.0, 1.0, -1.0)
+    vector[torch.as_tensor(rng.random(n) < 0.3)] = 0.0
+    descending = vector.float().abs().sort(descending=True).values.tolist()
+    places = np.array([(0, 0), (vector.data_ptr(), codes.DTYPES[dtype])])
+    sketches = Sketches()
+    ranks = {int(rank) for rank in rng.integers(1, n + 1, size=3)}
+    found = sketches.magnitudes("vector", places, n, ranks)
+    assert found == {rank: descending[rank - 1] for rank in ranks}
+    assert sketches.n_bytes <= max(vector.nbytes / 10, 4) + 4
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 3e38])
+def test_a_compiled_merge_that_is_not_finite_is_refused_as_any_other(value):
+    base, expert = torch.zeros(2000), torch.ones(2000)
+    expert[1500] = value
+    recipe = Recipe(("a",), {"layers.0-0": GroupRecipe("task_arithmetic", {"coefficient": 1.5})})
+    merge = PreparedMerge(MemorySource({W: base}), {"a": MemorySource({W: expert})})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prepared, "_LEAST_FUSED", 0)
+        with pytest.raises(NonFiniteError, match=rf"task_arithmetic merge of tensor '{W}' has 1 "):
+            merge.materialise(recipe, {W: torch.empty(2000)})

@@ -15,8 +15,9 @@ import torch
 from evomerge.merge.methods import find_method
 from tests.merge.mergekit.cases import CASES
 from tests.merge.mergekit.draws import DRAWN, N_DRAWS, TENSOR, what_is_drawn
+from tests.merge.mergekit.exports import EXPORTS, FAMILY
 from tests.merge.mergekit.families import FAMILIES
-from tests.merge.mergekit.merging import FIXTURES, gaps, merge, stored
+from tests.merge.mergekit.merging import FIXTURES, gaps, merge, merge_recipe, stored, stored_as
 from tests.merge.mergekit.traps import TRAPS, is_caught, vectors
 from tests.merge.single import merge_arrays
 
@@ -28,10 +29,19 @@ MANIFEST = json.loads((FIXTURES / "manifest.json").read_text())
 def test_merges_are_mergekit_s_up_to_rounding(name, family):
     case, models = CASES[name], FAMILIES[family]
     theirs = stored(case, models)
-    for tensor, gap in gaps(case, models, merge(case, models), theirs).items():
+    for tensor, gap in gaps(case.experts, models, merge(case, models), theirs).items():
         if not is_caught(case, models, tensor):
             assert gap.n_beyond == 0, f"{tensor}: {gap}"
             assert gap.of_change < 1e-3, f"{tensor}: {gap}"
+
+
+@pytest.mark.parametrize("method", EXPORTS)
+def test_an_exported_configuration_merges_in_mergekit_to_the_recipe_s_weights(method):
+    export = EXPORTS[method]
+    ours, theirs = merge_recipe(export.recipe(), FAMILY), stored_as(f"export/{method}", FAMILY)
+    for tensor, gap in gaps(export.experts, FAMILY, ours, theirs).items():
+        if not (method.startswith("model_stock") and is_caught(CASES[method], FAMILY, tensor)):
+            assert gap.n_beyond == 0, f"{tensor}: {gap}"
 
 
 @pytest.mark.parametrize("name", TRAPS)
@@ -51,7 +61,9 @@ def test_a_row_that_leaves_mergekit_does_so_where_the_trap_is(name):
     differing = [
         gap.n_beyond
         for models in map(FAMILIES.get, case.families)
-        for tensor, gap in gaps(case, models, merge(case, models), stored(case, models)).items()
+        for tensor, gap in gaps(
+            case.experts, models, merge(case, models), stored(case, models)
+        ).items()
         if is_caught(case, models, tensor)
     ]
     assert any(differing)
@@ -63,6 +75,7 @@ def test_the_stored_merges_are_those_of_the_cases():
     for name in names:
         config = CASES[name.split("/")[0]].config()
         assert MANIFEST["merges"][name]["config"] == json.loads(json.dumps(config))
+    assert MANIFEST["exports"] == {name: export.text() for name, export in EXPORTS.items()}
     assert MANIFEST["versions"]["mergekit"] == "0.1.4"
 
 

@@ -92,7 +92,7 @@ def _of_matrices(stack: Stack, delta: Tensor, change: Callable[[Tensor, int], Te
     if not delta.isfinite().all():
         raise NonFiniteError(
             f"the merge of tensor '{stack.vectors[0].tensor}' has entries that are NaN or infinite "
-            "before its singular values are changed; check the models with find_non_finite, and "
+            "before its singular values are changed; check the models with find_damage, and "
             "if they are clean lower the coefficients: the sum overflows"
         )
     matrices = delta.view(-1, *stack.shape[-2:])

@@ -11,9 +11,10 @@ the clock and in processor time of all threads. Every candidate has new values i
 import argparse
 import json
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -128,21 +129,19 @@ def one_read(models: Models) -> None:
     in_threads(look, [[bits(x.read(name))] for x in sources(models) for name in models.live])
 
 
-def methods_to_bound(models: Models, n_repeats: int) -> dict[str, float]:
-    """Rows of each method's time as a multiple of the bound's."""
-    merge = PreparedMerge(models.base, models.experts)
-    rows: dict[str, float] = {}
-    for method in (*FUSED, *EAGER):
-        merge.materialise(models.recipe(method), models.live)
-        bounds, ours = [], []
-        for _ in range(n_repeats if method in FUSED else 2):
-            recipe = models.recipe(method)
-            bounds.append(timed(lambda: bound(models)))
-            ours.append(timed(lambda r=recipe: merge.materialise(r, models.live)))
-        clock, processor = np.min(ours, 0) / np.min(bounds, 0)
-        rows |= {f"{method}, clock": clock, f"{method}, processor": processor}
-        rows[f"{method}, seconds"] = float(np.min(ours, 0)[0])
-    return rows
+def to_bound(models: Models, merge: PreparedMerge, method: str, n_repeats: int) -> dict[str, float]:
+    """A method's time as a multiple of the bound's."""
+    bounds, ours = [], []
+    for _ in range(n_repeats):
+        recipe = models.recipe(method)
+        bounds.append(timed(lambda: bound(models)))
+        ours.append(timed(lambda r=recipe: merge.materialise(r, models.live)))
+    clock, processor = np.min(ours, 0) / np.min(bounds, 0)
+    return {
+        f"{method}, clock": clock,
+        f"{method}, processor": processor,
+        f"{method}, seconds": float(np.min(ours, 0)[0]),
+    }
 
 
 def preparation(models: Models) -> dict[str, float]:
@@ -182,10 +181,30 @@ def script(name: str, folder: Path, python: str, *arguments: str) -> dict[str, f
     return found
 
 
+def parts(models: Models, options: argparse.Namespace) -> Iterator[dict[str, float]]:
+    """The table, some rows at a time."""
+    seconds: dict[str, float] = {}
+    yield {"parameters": float(models.n)} | preparation(models)
+    merge = PreparedMerge(models.base, models.experts)
+    for method in FUSED:
+        merge.materialise(models.recipe(method), models.live)  # makes the sketches
+        found = to_bound(models, merge, method, options.repeats)
+        seconds[method] = found[f"{method}, seconds"]
+        yield found
+    yield one_group(models, options.repeats)
+    yield script("memory.py", models.folder, sys.executable)
+    for method in ("linear", "ties") if options.mergekit else ():
+        theirs = script("theirs.py", models.folder, options.mergekit, method)["seconds"]
+        yield {
+            f"mergekit {method}, seconds": theirs,
+            f"mergekit {method}, times ours": theirs / seconds[method],
+        }
+    for method in EAGER:
+        yield to_bound(models, merge, method, 1)
+
+
 def main() -> None:
     """Print the table."""
-    import sys
-
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--billion", action="store_true")
     parser.add_argument("--repeats", type=int, default=7)
@@ -199,16 +218,11 @@ def main() -> None:
         models = Models(folder)
         bound(models)
         one_read(models)
-        rows = {"parameters": float(models.n)} | methods_to_bound(models, options.repeats)
-        rows |= preparation(models) | one_group(models, options.repeats)
-        rows |= script("memory.py", folder, sys.executable)
-        if options.mergekit:
-            for method in ("linear", "ties"):
-                theirs = script("theirs.py", folder, options.mergekit, method)["seconds"]
-                rows[f"mergekit {method}, seconds"] = theirs
-                rows[f"mergekit {method}, times ours"] = theirs / rows[f"{method}, seconds"]
-    for row, number in rows.items():
-        print(f"{row:42} {number:12.4g}")
+        rows: dict[str, float] = {}
+        for part in parts(models, options):
+            rows |= part
+            for row, number in part.items():
+                print(f"{row:42} {number:12.4g}", flush=True)
     if options.json:
         print(json.dumps({row: float(number) for row, number in rows.items()}))
 

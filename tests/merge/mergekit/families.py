@@ -7,6 +7,7 @@ make them from the seed; no model is stored.
 
 import hashlib
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -71,8 +72,8 @@ class Family:
         return {name: weights + self._change(expert, name) for name, weights in self.base().items()}
 
     def models(self) -> dict[str, dict[str, Tensor]]:
-        """The base and every expert by name."""
-        return {"base": self.base(), **{expert: self.expert(expert) for expert in EXPERTS}}
+        """The base and every expert by name; not to be written to."""
+        return _models(self)
 
     def config(self) -> dict[str, object]:
         """`config.json` of each of them."""
@@ -109,6 +110,11 @@ class Family:
         raw = np.random.Philox(key=int.from_bytes(digest[:16])).random_raw(int(np.prod(shape)))
         parts = [(raw >> np.uint64(16 * i)) & np.uint64(0xFFFF) for i in range(4)]
         return (np.stack(parts).astype(np.float64) / 65536.0).reshape(4, *shape)
+
+
+@cache
+def _models(family: Family) -> dict[str, dict[str, Tensor]]:
+    return {"base": family.base(), **{expert: family.expert(expert) for expert in EXPERTS}}
 
 
 FAMILIES = {

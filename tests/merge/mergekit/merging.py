@@ -1,6 +1,6 @@
 """Our merge of a case, and how far two merges of it are apart."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from evomerge.merge.prepared import PreparedMerge
-from evomerge.records import TensorInfo
+from evomerge.records import Recipe, TensorInfo
 from tests.merge.mergekit.cases import Case
 from tests.merge.mergekit.families import Family
 
@@ -38,17 +38,25 @@ class Tensors:
 
 def merge(case: Case, family: Family) -> dict[str, Tensor]:
     """The case merged by evomerge."""
+    return merge_recipe(case.recipe(family), family)
+
+
+def merge_recipe(recipe: Recipe, family: Family) -> dict[str, Tensor]:
+    """The recipe merged by evomerge."""
     models = {name: Tensors(tensors) for name, tensors in family.models().items()}
-    experts = {name: models[name] for name in case.experts}
-    return dict(PreparedMerge(models["base"], experts).merged(case.recipe(family)))
+    experts = {name: models[name] for name in recipe.experts}
+    return dict(PreparedMerge(models["base"], experts).merged(recipe))
 
 
 def stored(case: Case, family: Family) -> dict[str, Tensor]:
     """The case merged by mergekit."""
+    return stored_as(f"{case.name}/{family.name}", family)
+
+
+def stored_as(name: str, family: Family) -> dict[str, Tensor]:
+    """What mergekit merged of the family under this name."""
     with safe_open(FIXTURES / "outputs.safetensors", framework="pt") as file:
-        return {
-            name: file.get_tensor(f"{case.name}/{family.name}/{name}") for name in family.shapes()
-        }
+        return {tensor: file.get_tensor(f"{name}/{tensor}") for tensor in family.shapes()}
 
 
 @dataclass(frozen=True)
@@ -88,12 +96,15 @@ def gap(ours: Tensor, theirs: Tensor, *, largest: float, change: float) -> Gap:
 
 
 def gaps(
-    case: Case, family: Family, ours: Mapping[str, Tensor], theirs: Mapping[str, Tensor]
+    names: Sequence[str],
+    family: Family,
+    ours: Mapping[str, Tensor],
+    theirs: Mapping[str, Tensor],
 ) -> dict[str, Gap]:
-    """The gap of each tensor of the family."""
+    """The gap of each tensor of the family, merged from the experts `names`."""
     models = family.models()
     base = models["base"]
-    experts = [models[name] for name in case.experts]
+    experts = [models[name] for name in names]
     return {
         name: gap(
             ours[name],
