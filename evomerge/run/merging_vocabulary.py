@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from evomerge.checkpoint.files import read_json
+from evomerge.checkpoint.vocabulary import read_vocabulary
 from evomerge.checkpoint.vocabulary_alignment import BASE, UNION, Alignment, align
 from evomerge.checkpoint.vocabulary_config import config_changes, generation_document
 from evomerge.checkpoint.vocabulary_files import tokenizer_folder
@@ -61,7 +62,7 @@ def merged_vocabulary(
 
     Raises:
         ConfigError: it names a tokenizer of none of the models, or says nothing about one while
-            their tables differ.
+            their tables differ; or there is no base to fill rows from.
         ModelError: a tokenizer is damaged, or missing where it is needed.
     """
     first, *others = configuration.models
@@ -76,6 +77,12 @@ def merged_vocabulary(
     if source not in (BASE, UNION, *names):
         known = [BASE, UNION, str(first), *names]
         message = f"found '{source}'; {expected_one_of(source, known)}"
+        raise ConfigError([located.problem(wanted.place, message)])
+    if configuration.base is None and len(models) > 2 and _differ(models):
+        message = (
+            "the models' tokens differ and there is no base; expected `base_model`, whose rows "
+            "stand in where a model lacks a token: name one of the models"
+        )
         raise ConfigError([located.problem(wanted.place, message)])
     alignment = align(
         models[first],
@@ -102,7 +109,7 @@ def chat_template(configuration: Configuration, models: Models) -> dict[str, str
 
 def _different_tables(
     configuration: Configuration, models: Models, located: Located
-) -> "list[Problem]":
+) -> list[Problem]:
     first, *others = configuration.models
     _, expected = vocabulary_tables(models[first].infos(), models[first].config)
     problems = []
@@ -116,6 +123,12 @@ def _different_tables(
             )
             problems.append(located.problem(configuration.place_of(model), message))
     return problems
+
+
+def _differ(models: Models) -> bool:
+    """Whether the models' tokenizers, as far as they have one, know different tokens."""
+    vocabularies = [read_vocabulary(model.path) for model in models.values()]
+    return len({frozenset(known.ids) for known in vocabularies if known is not None}) > 1
 
 
 def _template_of(folder: Path) -> str | None:

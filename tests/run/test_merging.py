@@ -362,6 +362,20 @@ def test_a_tokenizer_of_no_model_is_refused(tokenized: Path, tmp_path: Path) -> 
         merge_configuration(_file(tokenized, text), tmp_path / "out")
 
 
+def test_rows_that_models_lack_are_filled_from_a_base_that_must_be_named(
+    tokenized: Path, tmp_path: Path
+) -> None:
+    write_tokenized(tokenized / "third", with_tokens(bpe(), ["<c>"]), seed=2)
+    listed = TOKENIZED.replace(
+        "{tokenizer}", "  - {{model: third, parameters: {{weight: 2}}}}\ntokenizer_source: union"
+    ).format()
+    path = _file(tokenized, listed.replace("base_model: short\n", ""))
+    with pytest.raises(ConfigError, match=r"yml:6:1: .*tokens differ and there is no base; exp"):
+        merge_configuration(path, tmp_path / "out")
+    merge_configuration(_file(tokenized, listed), tmp_path / "out")
+    assert len(AutoTokenizer.from_pretrained(tmp_path / "out")) == len(ids(bpe())) + 3
+
+
 @pytest.mark.parametrize(("wanted", "template"), [("auto", "{{ b }}"), ('"{{ x }}"', "{{ x }}")])
 def test_the_chat_template_is_that_of_most_models_or_the_one_given(
     models: Path, tmp_path: Path, wanted: str, template: str
