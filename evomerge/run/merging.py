@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from evomerge.checkpoint.adapter import OpenModel, open_model
+from evomerge.checkpoint.damage import find_damage
 from evomerge.checkpoint.layer_names import count_layers
 from evomerge.checkpoint.reader import open_checkpoint
 from evomerge.checkpoint.writer import write_checkpoint
@@ -103,8 +104,11 @@ def open_configuration(
     for model in configuration.models:
         try:
             models[model] = _open(model, path)
+            damage = [problem.message for problem in find_damage(models[model])]
         except EvomergeError as error:
-            problems.append(located.problem(configuration.place_of(model), str(error)))
+            damage = [str(error)]
+        place = configuration.place_of(model)
+        problems += [located.problem(place, message) for message in damage]
     problems += _depth_problems(configuration, models, located)
     if problems:
         raise ConfigError(problems)

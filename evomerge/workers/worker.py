@@ -17,6 +17,7 @@ from evomerge.checkpoint.vocabulary_alignment import align
 from evomerge.errors import ModelError, NonFiniteError
 from evomerge.merge.prepared import PreparedMerge
 from evomerge.merge.statistics import Kind, Sources
+from evomerge.merge.store import shared_directory
 from evomerge.records import ItemScores, Job
 from evomerge.scoring.benchmark import Benchmark
 from evomerge.scoring.resident import DTYPES, NonFiniteScore, ResidentModel
@@ -70,7 +71,9 @@ class Worker:
         experts = {name: open_model(path, base) for name, path in spec.experts.items()}
         aligned = align(base, experts, tokenizer=spec.tokenizer)
         statistics = open_all_statistics(spec.statistics)
-        self._merge = PreparedMerge(aligned.base, aligned.experts, statistics)
+        self._merge = PreparedMerge(
+            aligned.base, aligned.experts, statistics, prepared=shared_directory()
+        )
         self._scorer = Scorer(self._model, benchmarks, batch_size=spec.batch_size)
         self.name = f"{socket.gethostname()}:{os.getpid()}"
 

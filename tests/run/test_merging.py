@@ -421,3 +421,16 @@ def _by_layer(tensors: Mapping[str, Tensor], module: str) -> list[float]:
 def _ends(tensors: Mapping[str, Tensor]) -> list[float]:
     names = ("model.embed_tokens.weight", "model.norm.weight", "lm_head.weight")
     return [tensors[name].flatten()[0].item() for name in names]
+
+
+def test_a_damaged_model_is_told_with_its_line_before_any_work(
+    models: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(models / "red", models / "damaged")
+    weights = _tensors(models / "red")
+    weights["model.norm.weight"][3] = torch.nan
+    save_file(weights, models / "damaged" / "model.safetensors", metadata={"format": "pt"})
+    file = _file(models, "merge_method: passthrough\nmodels:\n- model: damaged\n")
+    with pytest.raises(ConfigError, match=r"yml:3:\d+.*'model\.norm\.weight' .* 1 of 32 entries"):
+        merge_configuration(file, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
