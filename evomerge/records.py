@@ -161,7 +161,10 @@ class Estimate:
 
         The same standard error as lm-eval's `mean_stderr`; NaN for fewer than two values.
         """
-        n = len(values)
+        n, n_right = len(values), values.count(1.0)
+        if n > 1 and n_right + values.count(0.0) == n:  # most metrics; counting is faster
+            mean = n_right / n
+            return cls(mean, math.sqrt(mean * (1.0 - mean) / (n - 1)), n)
         mean = math.fsum(values) / n
         if n < 2:
             return cls(mean, math.nan, n)

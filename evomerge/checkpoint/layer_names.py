@@ -27,11 +27,9 @@ def with_layer(name: str, layer: int) -> str:
     """The name that a tensor of a layer has in another layer."""
     parts = name.split(".")
     position = _position(parts)
-    return (
-        name
-        if position is None
-        else ".".join((*parts[:position], str(layer), *parts[position + 1 :]))
-    )
+    if position is None:
+        return name
+    return ".".join((*parts[:position], str(layer), *parts[position + 1 :]))
 
 
 def comes_after(name: str) -> bool:

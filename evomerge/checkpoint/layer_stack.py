@@ -114,12 +114,6 @@ class LayerStack:
         for layer, hop in enumerate(path.hops):
             self._add_layer(layer, hop)
         self._add_outside(path.after, after=True)
-        known: set[tuple[str, str]] = set()
-        self._repeated: set[str] = set()
-        for name, (model, own, _) in self._origins.items():
-            if (model, own) in known:
-                self._repeated.add(name)
-            known.add((model, own))
         self._infos = {
             name: replace(models[model].infos()[own], name=name)
             for name, (model, own, _) in self._origins.items()
@@ -144,15 +138,10 @@ class LayerStack:
         return self._infos
 
     def read(self, name: str) -> Tensor:
-        """The tensor; a view of a mapped file, unless it is scaled or of a repeated layer.
-
-        Safetensors are not written of tensors that share their memory.
-        """
+        """The tensor; a view of a mapped file unless it is scaled."""
         model, own, scale = self._origins[name]
         tensor = self._models[model].read(own)
-        if scale != 1.0:
-            return scaled(tensor, scale)
-        return tensor.clone() if name in self._repeated else tensor
+        return tensor if scale == 1.0 else scaled(tensor, scale)
 
     def own_name(self, name: str) -> str:
         """The name that a tensor has in the model that it comes from."""

@@ -31,7 +31,10 @@ def write_statistics(tensors: Mapping[str, Tensor], path: Path) -> None:
     aside = path.with_name(f".{path.name}.{uuid4().hex[:8]}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        aside.touch()
+        mode = aside.stat().st_mode
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, aside)
+        aside.chmod(mode)  # safetensors 0.8 lets nobody else read, whatever the umask says
         aside.replace(path)
     except (OSError, SafetensorError) as error:
         raise InfrastructureError(

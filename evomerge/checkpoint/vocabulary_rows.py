@@ -13,27 +13,19 @@ A row without a token is matched by its place, where the other model has no toke
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from evomerge.checkpoint.vocabulary import Vocabulary, read_vocabulary
+from evomerge.checkpoint.vocabulary_config import Configured
 from evomerge.checkpoint.vocabulary_tables import vocabulary_tables
-from evomerge.records import TensorInfo, TensorSource
+from evomerge.records import LowRankSource, TensorInfo, TensorSource
 
 
-class Model(TensorSource, Protocol):
+class Model(TensorSource, Configured, Protocol):
     """A model with its folder, such as an open checkpoint."""
-
-    @property
-    def path(self) -> Path:
-        """The folder, in which its tokenizer lies."""
-
-    @property
-    def config(self) -> Mapping[str, Any]:
-        """Its config.json."""
 
 
 @dataclass(frozen=True)
@@ -99,10 +91,11 @@ class AlignedModel:
         """The tensor; memory-mapped, except for a table whose rows had to be gathered."""
         if name not in self._tables:
             return self._source.read(name)
-        if self._last is None or self._last[0] != name:
-            self._last = None  # freed before the next is made
-            self._last = (name, self._gathered(name))
-        return self._last[1]
+        last = self._last  # another thread may replace it
+        if last is None or last[0] != name:
+            last = self._last = None  # freed before the next is made
+            last = self._last = (name, self._gathered(name))
+        return last[1]
 
     def _with_rows(self, info: TensorInfo) -> TensorInfo:
         return TensorInfo(info.name, (len(self._mine.rows), *info.shape[1:]), info.dtype)
@@ -116,6 +109,18 @@ class AlignedModel:
         if len(missing):
             table[missing] = _filled(name, missing, stored, self._everyone)
         return table
+
+
+class AlignedAdapter(AlignedModel):
+    """An adapter likewise: a `LowRankSource`, whose tables are low-rank no more."""
+
+    def __init__(self, mine: Placed, everyone: Sequence[Placed], low_rank: LowRankSource) -> None:
+        super().__init__(mine, everyone)
+        self._low_rank = low_rank
+
+    def factors(self, name: str) -> tuple[Tensor, Tensor] | None:
+        """B `(m, r)` and A `(r, n)` with τ = B A; None for a table, or where there are none."""
+        return None if name in self._tables else self._low_rank.factors(name)
 
 
 def places(part: Part, wanted: Vocabulary, n_rows: int) -> Tensor:
@@ -139,6 +144,9 @@ def aligned(mine: Placed, everyone: Sequence[Placed]) -> Model:
     as_it_is = mine.is_beginning and len(mine.rows) == mine.part.n_rows
     if as_it_is or mine.part.vocabulary is None:
         return mine.part.source
+    source = mine.part.source
+    if isinstance(source, LowRankSource):
+        return AlignedAdapter(mine, everyone, source)
     return AlignedModel(mine, everyone)
 
 

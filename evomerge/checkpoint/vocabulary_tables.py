@@ -4,9 +4,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from evomerge.checkpoint.vocabulary_config import vocabulary_size
 from evomerge.records import TensorInfo
 
-_TABLE = re.compile(r"emb|wte|^shared$|head$|^embed_out$|^output$|predictions")
+_HEAD = re.compile(r"head$|^embed_out$|^output$|predictions")
+_TABLE = re.compile(rf"emb|wte|^shared$|{_HEAD.pattern}")
 _NO_TABLE = re.compile(r"pos|wpe|rotary|type|norm|patch|vision|visual|audio|image")
 
 
@@ -28,12 +30,9 @@ def vocabulary_tables(
     return tuple(name for name, n in rows.items() if n == n_rows and n), n_rows or 0
 
 
-def vocabulary_size(config: Mapping[str, Any]) -> int | None:
-    """How many tokens config.json says there are, at its top or for the text part of a model."""
-    for part in (config, config.get("text_config")):
-        if isinstance(part, Mapping) and isinstance(part.get("vocab_size"), int):
-            return int(part["vocab_size"])
-    return None
+def is_head(name: str) -> bool:
+    """Whether a vocabulary table is an output projection rather than an embedding."""
+    return any(map(_HEAD.search, name.split(".")))
 
 
 def _may_be(name: str) -> bool:

@@ -9,6 +9,9 @@ and with what the others add:
     WordLevel, WordPiece             the others' words in its list
     Unigram                          refused: an id is a place in a list that cannot be extended
 
+mergekit 0.1.4 lists every new token as an added one: those are cut out of a text before the base's
+merges see it, also in the middle of words. The rows are the same either way.
+
 Tokens of a BPE tokenizer that spells otherwise (bytes as `Ġ`, spaces as `▁`) get a row and can be
 decoded, but its merges seldom lead to them. A model with such an expert is better served by
 `evomerge transplant`.

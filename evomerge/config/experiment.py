@@ -93,12 +93,14 @@ class Statistics(Section):
     texts: dict[Name, Path] = Field(
         default_factory=dict,
         description="a text for each model, by the name of an expert or `base`: plain text, or "
-        "JSONL with a document a line under `text`",
+        "JSONL with a document a line under `text`, each a sequence of its own",
     )
     n_sequences: int = Field(
         128, ge=1, le=1_000_000, description="sequences of a text, from its beginning, at most"
     )
-    sequence_length: int = Field(256, ge=2, le=1_000_000, description="tokens of a sequence")
+    sequence_length: int = Field(
+        256, ge=2, le=1_000_000, description="tokens of a sequence; longer documents are cut"
+    )
     labels: Literal["text", "sampled"] = Field(
         "text",
         description="tokens that Fisher information is about: the text's own, or drawn from what "
@@ -125,6 +127,11 @@ class Merge(Section):
     )
     split_modules: bool = Field(
         False, description="give attention, mlp and the rest of a layer genes of their own"
+    )
+    routers: bool = Field(
+        False,
+        description="merge the routers of a mixture of experts, with genes of their own; otherwise "
+        "they are the base's",
     )
     tokenizer: str | None = Field(
         None,

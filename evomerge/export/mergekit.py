@@ -11,7 +11,7 @@ from itertools import islice
 
 from ruamel.yaml import YAML
 
-from evomerge.export.dialect import Dialect, common_method
+from evomerge.export.dialect import KEPT, Dialect, common_method
 from evomerge.export.phrases import PHRASES, Entry
 from evomerge.export.slices import Slice, misread, slices
 from evomerge.merge.groups import assign
@@ -54,9 +54,12 @@ def mergekit_config(
     method = common_method(recipe)
     if method not in PHRASES:
         return _UNTRANSLATED.format(method=method)
-    owners = assign(tensors, tuple(recipe.groups))
+    owners = {
+        name: group if group in recipe.groups else KEPT
+        for name, group in assign(tensors, tuple(recipe.groups)).items()
+    }
     parts = slices(owners)
-    dialect = Dialect(recipe, method)
+    dialect = Dialect(recipe, method, keeps_some=KEPT in owners.values())
     writer = _Writer(dialect, models)
     config = {
         **writer.head(),

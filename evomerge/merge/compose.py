@@ -65,4 +65,5 @@ def followed_by(method: MergeMethod, post: PostStage) -> MergeMethod:
         parameters=(*method.parameters, *post.parameters),
         after=method.after if post.lenient else (*method.after, post),
         lenient=method.lenient or post.lenient,
+        statistics=tuple(dict.fromkeys((*method.statistics, *post.statistics))),
     )

@@ -49,6 +49,10 @@ class GroupPlan:
         return None if reduces else self.experts[0]
 
 
+KEPT = GroupPlan(find_method("task_arithmetic"), experts=(), coefficients=(), settings=())
+"""Of a tensor that no group of the recipe holds: it stays the base's."""
+
+
 def plan_recipe(recipe: Recipe, known_experts: Sequence[str]) -> dict[str, GroupPlan]:
     """The plan of every group of a recipe.
 

@@ -1,15 +1,18 @@
-"""What may stand behind a method's name: `ties+lines+norm_match` merges by TIES, then runs both.
+"""What may stand behind a method's name: `ties+lines+svc` merges by TIES, then runs the two.
 
 To add one: a stage where none fits yet, one record in the table below, one line in its tests. A
 stage's parameters are named after it, `lines.slope`, so that they never clash with a method's.
 """
 
+import math
 from dataclasses import dataclass
 
-from evomerge.merge.parameters import NOT_NEGATIVE, Parameter
+from evomerge.merge.parameters import FRACTION, NOT_NEGATIVE, Parameter
 from evomerge.merge.stages.kinds import Post, Whole
 from evomerge.merge.stages.post import ramp_over_layers
-from evomerge.merge.stages.whole import to_mean_norm
+from evomerge.merge.stages.statistics import spare_active_inputs
+from evomerge.merge.stages.whole import calibrate, flatten, to_mean_norm, truncate
+from evomerge.merge.statistics import Kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +30,7 @@ class PostStage:
             vectors, whatever the method's own vectors are.
         whole: the same for what needs the whole of a tensor at once.
         lenient: whether it makes the method's election by sign lenient, see `elect.with_slack`.
+        statistics: what must have been collected from text, see `merge.statistics`.
     """
 
     name: str
@@ -37,6 +41,7 @@ class PostStage:
     stage: Post | None = None
     whole: Whole | None = None
     lenient: bool = False
+    statistics: tuple[Kind, ...] = ()
 
     @property
     def traits(self) -> tuple[str, ...]:
@@ -45,6 +50,7 @@ class PostStage:
             "matrices of layers only": self.only_matrices,
             "whole tensors": self.whole is not None,
             "methods that elect signs": self.lenient,
+            f"needs statistics: {', '.join(self.statistics)}": bool(self.statistics),
         }
         return tuple(name for name, holds in named.items() if holds)
 
@@ -75,6 +81,68 @@ LINES = PostStage(
         ),
     ),
     stage=ramp_over_layers,
+)
+
+SVC = PostStage(
+    name="svc",
+    summary="Shrink directions of Δ in which several experts add up.",
+    reference="https://arxiv.org/abs/2602.05536",
+    parameters=(
+        Parameter(
+            "svc.alpha",
+            low=0.05,
+            high=1.0,
+            default=0.1,
+            per_expert=False,
+            limits=(1e-6, math.inf),
+            full=0.1,  # as any up to 1
+            description="the least that an expert's share of a direction counts as",
+        ),
+    ),
+    only_matrices=True,
+    whole=calibrate,
+)
+
+LOW_RANK = PostStage(
+    name="low_rank",
+    summary="Keep the largest singular values of Δ.",
+    # By Eckart and Young the nearest matrix of that rank.
+    reference="https://doi.org/10.1007/BF02288367",
+    parameters=(
+        Parameter(
+            "low_rank.share",
+            low=0.02,
+            high=1.0,
+            default=0.25,
+            per_expert=False,
+            limits=FRACTION,
+            full=1.0,
+            description="rank of Δ that is kept, as a fraction of the full rank",
+        ),
+    ),
+    only_matrices=True,
+    whole=truncate,
+)
+
+FLATTEN = PostStage(
+    name="flatten",
+    summary="Bring the singular values S of Δ nearer to each other: S^(1 − q), the same sum.",
+    # q = 1 is Iso-C; the exponent is our addition.
+    reference="https://arxiv.org/abs/2502.04959",
+    parameters=(
+        Parameter(
+            "flatten.q",
+            low=0.0,
+            high=1.0,
+            default=0.5,
+            per_expert=False,
+            limits=FRACTION,
+            full=0.0,
+            description="how flat: 0 leaves Δ, 1 makes all singular values equal",
+        ),
+    ),
+    only_matrices=True,
+    whole=flatten,
 )
 
 NORM_MATCH = PostStage(
@@ -113,4 +181,27 @@ SLACK = PostStage(
     lenient=True,
 )
 
-POSTS: dict[str, PostStage] = {stage.name: stage for stage in (LINES, NORM_MATCH, SLACK)}
+AIM = PostStage(
+    name="aim",
+    summary="Damp Δ of the inputs that are most active in the base on general text.",
+    # The reference's: columns of linear maps, entries of norms; embeddings stay as they are.
+    reference="https://arxiv.org/abs/2502.02421",
+    parameters=(
+        Parameter(
+            "aim.omega",
+            low=0.2,
+            high=0.6,
+            default=0.4,
+            per_expert=False,
+            limits=FRACTION,
+            full=1.0,
+            description="what is left of the change of the most active input",
+        ),
+    ),
+    stage=spare_active_inputs,
+    statistics=("activations",),
+)
+
+POSTS: dict[str, PostStage] = {
+    stage.name: stage for stage in (LINES, SVC, LOW_RANK, FLATTEN, NORM_MATCH, SLACK, AIM)
+}

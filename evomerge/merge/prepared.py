@@ -1,13 +1,17 @@
 """Merging a base and its experts: prepared once, then one streaming pass for each recipe.
 
+A large model's tensors are merged by compiled loops (`fused`) where these know the method's stages,
+by torch's operations (`pipeline`) otherwise, to the same bits.
+
 Memory: beside the model that is written to, a merge holds at most 64 MiB and one tensor: a cache of
 at most `_CACHE_BYTES`, which spares small models the same work at every candidate, and the chunks
-of `pipeline`. Methods and stages that need whole matrices hold a few of the size of the one that is
-merged; what they work out once is in mapped files (`store`).
+of `pipeline`. A large model's sketches (`fused`) are at most a tenth of the experts' bytes. Methods
+and stages that need whole matrices hold a few of the size of the one that is merged; what they work
+out once is in mapped files (`store`).
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,16 +21,24 @@ import torch
 from torch import Tensor
 
 from evomerge.errors import ModelError, NonFiniteError, ShapeError
+from evomerge.merge.fused.codes import is_known
+from evomerge.merge.fused.engine import Fused, Task
 from evomerge.merge.groups import assign, depths
 from evomerge.merge.method import Space
 from evomerge.merge.pipeline import combined, followed, n_entries_of_chunk, row_spans
-from evomerge.merge.plans import GroupPlan, plan_recipe, plan_tensors
+from evomerge.merge.plans import KEPT, GroupPlan, plan_recipe, plan_tensors
 from evomerge.merge.statistics import Sources, Statistics
 from evomerge.merge.store import FactorStore
 from evomerge.merge.vectors import Cache, ExpertVector
+from evomerge.merge.writes import Writes
 from evomerge.records import GroupRecipe, LowRankSource, Recipe, TensorInfo, TensorSource
 
 _CACHE_BYTES = 32 << 20
+_LEAST_FUSED = 1 << 24
+"""Entries of the smallest model that is merged by compiled loops, which take a second to load."""
+
+_BATCH = 1 << 24
+"""Entries of the tensors that are merged at once."""
 
 
 class PreparedMerge:
@@ -64,6 +76,9 @@ class PreparedMerge:
         self._depths = depths(self._infos)
         self._cache = Cache(_CACHE_BYTES)
         self._store = FactorStore(prepared)
+        self._n_entries = sum(math.prod(info.shape) for info in self._infos.values())
+        self._fused: Fused | None = None
+        self._writes = Writes()
         self._assigned: tuple[tuple[str, ...], dict[str, str]] = ((), {})
         for name, expert in self._experts.items():
             _check_fit(name, expert.infos(), self._infos)
@@ -72,8 +87,9 @@ class PreparedMerge:
         """Write the merge into live tensors, in place.
 
         The values are those of `merged`, bit for bit, widened where a live tensor has a wider dtype
-        than the base. After an error the live tensors hold a mixture; the next merge overwrites
-        all of it.
+        than the base. What these tensors hold already from the last merge into them is not written
+        again; see `Writes` for who else may write to them, and how. After an error the live tensors
+        hold a mixture; the next merge overwrites all of it.
 
         Args:
             recipe: the merge.
@@ -89,9 +105,14 @@ class PreparedMerge:
         _check_targets(into, self._infos)
         self._refuse_aliases(into)
         plans = self._plan(recipe)
+        made_from = {name: (plan, recipe.seed) for name, plan in plans.items()}
+        stale = [name for name in plans if not self._writes.hold(name, into[name], made_from[name])]
+        self._writes.forget(stale)
         with torch.no_grad():
-            for name, plan in plans.items():
-                self._write(self._infos[name], plan, recipe.seed, out=into[name])
+            for names in self._batches(stale):
+                self._write_all({name: plans[name] for name in names}, recipe.seed, into)
+        for name in stale:
+            self._writes.remember(name, into[name], made_from[name])
 
     def merged(self, recipe: Recipe) -> Iterator[tuple[str, Tensor]]:
         """The merge as a stream of named tensors, in the base's order, shapes and dtypes.
@@ -102,40 +123,52 @@ class PreparedMerge:
             UsageError: at once, the recipe does not fit the base or the experts.
             NonFiniteError: while streaming, a tensor has entries that are NaN or infinite.
         """
-        return self._stream(self._plan(recipe), recipe.seed)
+        plans = self._plan(recipe)
+        return (
+            (name, self._merge(self._infos[name], plan, recipe.seed))
+            for name, plan in plans.items()
+        )
 
     def merged_with(
         self, groups: Mapping[str, GroupRecipe], experts: Sequence[str], *, seed: int = 0
-    ) -> Iterator[tuple[str, Tensor]]:
-        """As `merged`, with values of its own for each tensor, in the order of `groups`.
+    ) -> Mapping[str, Tensor]:
+        """As `merged`, with values of its own for each tensor.
 
         Args:
             groups: how to merge each tensor, by its name.
             experts: the experts' names, in the order of values that are one an expert.
             seed: the key of random masks.
 
+        Returns:
+            The tensors by name, each merged when it is looked up, from any thread.
+
         Raises:
             UsageError: at once, a tensor is not one of the base's, or its values do not fit.
-            NonFiniteError: while streaming, a tensor has entries that are NaN or infinite.
+            NonFiniteError: at a look-up, the tensor has entries that are NaN or infinite.
         """
-        return self._stream(plan_tensors(groups, tuple(experts), tuple(self._infos)), seed)
+        plans = plan_tensors(groups, tuple(experts), tuple(self._infos))
+        return _Merged(plans, lambda name: self._merge(self._infos[name], plans[name], seed))
 
     def infos(self) -> Mapping[str, TensorInfo]:
         """The tensors of every merge."""
         return self._infos
 
-    def _stream(self, plans: Mapping[str, GroupPlan], seed: int) -> Iterator[tuple[str, Tensor]]:
-        return ((name, self._merge(self._infos[name], plan, seed)) for name, plan in plans.items())
+    @property
+    def sketch_bytes(self) -> int:
+        """Memory held by sketches of magnitudes, see `fused.sketches`."""
+        return self._fused.sketch_bytes if self._fused else 0
 
     def _plan(self, recipe: Recipe) -> dict[str, GroupPlan]:
         """The plan of every tensor, the recipe being checked."""
         plans = plan_recipe(recipe, tuple(self._experts))
         for plan in plans.values():
-            self._statistics.require(plan.method.statistics, plan.experts, method=plan.method.name)
+            if plan.experts:
+                kinds = plan.method.statistics
+                self._statistics.require(kinds, plan.experts, method=plan.method.name)
         group_names = tuple(recipe.groups)
         if self._assigned[0] != group_names:
             self._assigned = (group_names, assign(self._infos, group_names))
-        return {name: plans[group] for name, group in self._assigned[1].items()}
+        return {name: plans.get(group, KEPT) for name, group in self._assigned[1].items()}
 
     def _refuse_aliases(self, into: Mapping[str, Tensor]) -> None:
         for name, info in self._infos.items():
@@ -165,8 +198,53 @@ class PreparedMerge:
         if copied is not None:
             return copied
         merged = torch.empty(info.shape, dtype=info.dtype)
-        self._write(info, plan, seed, out=merged)
+        self._write_all({info.name: plan}, seed, {info.name: merged})
         return merged
+
+    def _batches(self, names: Iterable[str]) -> Iterator[list[str]]:
+        """The names in their order, so many at once as is worth sharing among threads."""
+        batch: list[str] = []
+        n_entries = 0
+        for name in names:
+            batch.append(name)
+            n_entries += math.prod(self._infos[name].shape)
+            if n_entries >= _BATCH:
+                yield batch
+                batch, n_entries = [], 0
+        yield batch
+
+    def _write_all(
+        self, plans: Mapping[str, GroupPlan], seed: int, into: Mapping[str, Tensor]
+    ) -> None:
+        """Merge tensors, those that the compiled loops know together."""
+        tasks = [
+            self._task(self._infos[name], plan, seed, into[name])
+            for name, plan in plans.items()
+            if self._n_entries >= _LEAST_FUSED and self._is_known(name, plan)
+        ]
+        tasks = [task for task in tasks if task.is_flat()]
+        if tasks:
+            self._fused = self._fused or Fused()
+            done = {task.info.name for task in tasks} - set(self._fused.merge(tasks))
+            plans = {name: plan for name, plan in plans.items() if name not in done}
+        for name, plan in plans.items():
+            self._write(self._infos[name], plan, seed, out=into[name])
+
+    def _is_known(self, name: str, plan: GroupPlan) -> bool:
+        """Whether compiled loops can merge a tensor; those of adapters are not kept as they are."""
+        sources = (self._experts[expert] for expert in plan.experts)
+        info = self._infos[name]
+        return (
+            _is_merged(info)
+            and bool(plan.experts)
+            and is_known(info, plan)
+            and not any(isinstance(source, LowRankSource) for source in sources)
+        )
+
+    def _task(self, info: TensorInfo, plan: GroupPlan, seed: int, out: Tensor) -> Task:
+        base = self._base.read(info.name) if plan.method.needs_base else None
+        experts = [self._experts[expert].read(info.name) for expert in plan.experts]
+        return Task(info, plan, seed, base, experts, out)
 
     def _write(self, info: TensorInfo, plan: GroupPlan, seed: int, *, out: Tensor) -> None:
         """Merge one tensor into `out`, by chunks where its memory is flat and near."""
@@ -239,6 +317,25 @@ class PreparedMerge:
         return self._experts[expert].read(name).reshape(-1)
 
 
+class _Merged(Mapping[str, Tensor]):
+    """Tensors that are merged when they are looked up, and not kept."""
+
+    def __init__(self, names: Iterable[str], merge: Callable[[str], Tensor]) -> None:
+        self._names = dict.fromkeys(names)
+        self._merge = merge
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._merge(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
 def _in_dtype(info: TensorInfo, dtype: torch.dtype | None) -> TensorInfo:
     return info if dtype is None or not info.dtype.is_floating_point else replace(info, dtype=dtype)
 
@@ -286,6 +383,6 @@ def _check_finite(chunk: Tensor, info: TensorInfo, plan: GroupPlan) -> None:
         n_bad = int((~chunk.isfinite()).sum())
         raise NonFiniteError(
             f"the {plan.method.name} merge of tensor '{info.name}' has {n_bad} entries or more "
-            f"that are NaN or infinite in {info.dtype}; check the models with find_non_finite, and "
+            f"that are NaN or infinite in {info.dtype}; check the models with find_damage, and "
             "if they are clean lower the coefficients: the sum overflows"
         )

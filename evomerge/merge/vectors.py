@@ -7,6 +7,7 @@ always flat and in float32.
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from threading import Lock
 
 import torch
 from torch import Tensor
@@ -27,12 +28,14 @@ class Cache:
     """Keeps tensors up to a total size, and some thousand short tuples, between candidates.
 
     What does not fit is not kept: a small model is merged from memory, a large one from its files.
+    Threads may share it; what two of them miss at once, both compute.
     """
 
     limit_bytes: int
     _tensors: dict[Hashable, Tensor] = field(default_factory=dict)
     _numbers: dict[Hashable, tuple[float, ...]] = field(default_factory=dict)
     _used_bytes: int = 0
+    _lock: Lock = field(default_factory=Lock)
 
     def tensor(self, key: Hashable, n_bytes: int, compute: Callable[[], Tensor]) -> Tensor | None:
         """The tensor of this key, computed at first; None where `n_bytes` more do not fit."""
@@ -42,19 +45,22 @@ class Cache:
         if self._used_bytes + n_bytes > self.limit_bytes:
             return None
         computed = compute()
-        if self._used_bytes + n_bytes <= self.limit_bytes:  # computing may itself have kept one
-            self._tensors[key] = computed
-            self._used_bytes += n_bytes
+        with self._lock:  # computing may itself have kept one
+            if key not in self._tensors and self._used_bytes + n_bytes <= self.limit_bytes:
+                self._tensors[key] = computed
+                self._used_bytes += n_bytes
         return computed
 
     def numbers(self, key: Hashable, compute: Callable[[], tuple[float, ...]]) -> tuple[float, ...]:
         """The few numbers of this key, computed unless they are among the last few thousand."""
-        if key not in self._numbers:
-            computed = compute()
-            if len(self._numbers) >= _N_KEPT:
-                del self._numbers[next(iter(self._numbers))]
-            self._numbers[key] = computed
-        return self._numbers[key]
+        kept = self._numbers.get(key)
+        if kept is None:
+            kept = compute()
+            with self._lock:
+                if len(self._numbers) >= _N_KEPT:
+                    del self._numbers[next(iter(self._numbers))]
+                self._numbers[key] = kept
+        return kept
 
 
 class ExpertVector:

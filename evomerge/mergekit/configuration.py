@@ -61,10 +61,12 @@ class Tokenizer:
     Args:
         source: `base`, `union`, or the path of a model.
         place: where it stands in the file.
+        pad_to_multiple_of: what the number of rows of its tables is a multiple of.
     """
 
     source: str
     place: KeyPath
+    pad_to_multiple_of: int = 1
 
 
 @dataclass(frozen=True)
@@ -97,3 +99,12 @@ class Configuration:
         first = () if self.base is None else (self.base,)
         sources = (source.model for part in self.slices for source in part.sources)
         return tuple(dict.fromkeys((*first, *sources)))
+
+    def place_of(self, model: ModelReference) -> KeyPath:
+        """Where the file names a model first."""
+        for part in self.slices:
+            for source in part.sources:
+                if source.model == model:
+                    is_base = source.place == ("base_model",)
+                    return source.place if is_base else (*source.place, "model")
+        return ("base_model",)

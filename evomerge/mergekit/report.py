@@ -6,6 +6,8 @@ from typing import Any
 
 from evomerge.errors import Problem
 
+_MOST_SHOWN = 60
+
 KeyPath = tuple[str | int, ...]
 Locate = Callable[[KeyPath, str], Problem]
 """Makes a problem of the place of a key and a message."""
@@ -54,6 +56,15 @@ class Report:
 def expected_one_of(found: str, names: Iterable[str]) -> str:
     """`expected one of …; did you mean …?` for a name that is none of `names`."""
     known = list(names)
-    close = get_close_matches(found, known, n=1, cutoff=0.5)
-    hint = f"; did you mean `{close[0]}`?" if close else ""
-    return f"expected one of {', '.join(known)}{hint}"
+    close = nearest(found, known)
+    return f"expected one of {', '.join(known)}{f'; did you mean `{close}`?' if close else ''}"
+
+
+def nearest(found: str, names: Iterable[str]) -> str | None:
+    """The name that a misspelled one probably is."""
+    return next(iter(get_close_matches(found, list(names), n=1, cutoff=0.5)), None)
+
+
+def shown(node: Any) -> str:
+    """A value for a message; of a long one, only what it is."""
+    return repr(node) if len(repr(node)) <= _MOST_SHOWN else f"a {type(node).__name__}"

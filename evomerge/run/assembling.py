@@ -4,18 +4,17 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
-from evomerge.checkpoint.adapter import OpenModel
 from evomerge.checkpoint.layer_names import count_layers, layer_of
 from evomerge.checkpoint.layer_stack import Hop, LayerPath, LayerStack, ScaledTensors
 from evomerge.checkpoint.preflight import compare
-from evomerge.checkpoint.reader import Checkpoint
+from evomerge.checkpoint.vocabulary_rows import Model
 from evomerge.errors import ConfigError
 from evomerge.merge.prepared import PreparedMerge
 from evomerge.mergekit.configuration import Configuration, ModelReference, Source
 from evomerge.mergekit.planning import Planner, has_own_base, sources_in_order
 from evomerge.records import GroupRecipe, TensorSource
 
-Column = OpenModel | LayerStack
+Column = Model | LayerStack
 
 
 class Assembly:
@@ -34,7 +33,7 @@ class Assembly:
     """
 
     def __init__(
-        self, configuration: Configuration, models: Mapping[ModelReference, OpenModel]
+        self, configuration: Configuration, models: Mapping[ModelReference, Model]
     ) -> None:
         self._configuration = configuration
         ordered = [sources_in_order(configuration, part) for part in configuration.slices]
@@ -92,7 +91,7 @@ class Assembly:
         return [ScaledTensors(column, scales)]
 
 
-def _n_layers(sources: Sequence[Source], models: Mapping[ModelReference, OpenModel]) -> int:
+def _n_layers(sources: Sequence[Source], models: Mapping[ModelReference, Model]) -> int:
     first = sources[0]
     if first.layers is not None:
         return first.layers[1] - first.layers[0]
@@ -100,9 +99,7 @@ def _n_layers(sources: Sequence[Source], models: Mapping[ModelReference, OpenMod
     return 1 + max((layer for layer in layers if layer is not None), default=-1)
 
 
-def _column(
-    sources: Sequence[Source], models: Mapping[ModelReference, OpenModel]
-) -> OpenModel | LayerStack:
+def _column(sources: Sequence[Source], models: Mapping[ModelReference, Model]) -> Column:
     """The model that the sources of one column make, from the first slice to the last."""
     hops = [
         Hop(str(source.model), layer)
@@ -118,14 +115,14 @@ def _column(
     )
 
 
-def _is_whole(hops: Sequence[Hop], model: OpenModel) -> bool:
+def _is_whole(hops: Sequence[Hop], model: Model) -> bool:
     layers = list(range(count_layers(model.infos())))
     return len({hop.model for hop in hops}) == 1 and [hop.layer for hop in hops] == layers
 
 
 def _check_whole_models(columns: Sequence[Column]) -> None:
     first, *others = columns
-    if isinstance(first, Checkpoint):
+    if not isinstance(first, LayerStack):
         named = {str(other.path): other for other in others if not isinstance(other, LayerStack)}
         if problems := compare(first, named):
             raise ConfigError(problems)

@@ -63,6 +63,7 @@ def make_plan(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Pl
             infos,
             granularity=experiment.merge.granularity,
             split_modules=experiment.merge.split_modules,
+            routers=experiment.merge.routers,
         ),
         items=_choose(experiment, benchmarks),
         dtype=dtype,

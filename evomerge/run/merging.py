@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from evomerge.checkpoint.adapter import OpenModel, open_model
 from evomerge.checkpoint.layer_names import count_layers
@@ -13,10 +15,11 @@ from evomerge.errors import ConfigError, EvomergeError, Problem
 from evomerge.mergekit.card import merge_card
 from evomerge.mergekit.configuration import Configuration, ModelReference
 from evomerge.mergekit.read import read_configuration
-from evomerge.mergekit.report import KeyPath
 from evomerge.run.assembling import Assembly
+from evomerge.run.merging_vocabulary import chat_template, merged_vocabulary
 
 CONFIG_NAME = "mergekit_config.yml"
+_TEXT = "text_config"
 
 
 def merge_configuration(path: Path, out_dir: Path, *, seed: int = 0) -> None:
@@ -33,9 +36,33 @@ def merge_configuration(path: Path, out_dir: Path, *, seed: int = 0) -> None:
         ModelError: the models do not fit each other, or their merge is not finite.
     """
     out_dir = out_dir.resolve()  # `.` has no name of its own
-    configuration, models = open_configuration(path)
-    assembly = Assembly(configuration, models)
+    document = read_document(path, "a configuration of mergekit", "`merge_method:` and `models:`")
+    located = Located(path, document)
+    configuration, models = open_configuration(path, located)
+    vocabulary = merged_vocabulary(configuration, models, located)
+    assembly = Assembly(configuration, vocabulary.models)
     prepared = assembly.prepared
+    like = open_checkpoint(_folder(configuration.models[0].path, path))
+    with TemporaryDirectory() as scratch:
+        write_checkpoint(
+            prepared.merged_with(assembly.recipes(), assembly.experts, seed=seed),
+            out_dir,
+            like=like,
+            infos=prepared.infos(),
+            config_changes=_changes(
+                like.config, vocabulary.config_changes(like), assembly.config_changes()
+            ),
+            tokenizer_from=vocabulary.tokenizer_from(Path(scratch)),
+            documents={
+                **vocabulary.documents(like),
+                **chat_template(configuration, models),
+                **_documents(configuration, path, out_dir),
+            },
+        )
+    print(f"{out_dir}: {len(prepared.infos())} tensors merged by {configuration.method}")
+
+
+def _documents(configuration: Configuration, path: Path, out_dir: Path) -> dict[str, str]:
     text = path.read_text(encoding="utf-8")
     card = merge_card(
         out_dir.name,
@@ -43,26 +70,31 @@ def merge_configuration(path: Path, out_dir: Path, *, seed: int = 0) -> None:
         models=[str(model) for model in configuration.models],
         configuration=text,
     )
-    write_checkpoint(
-        prepared.merged_with(assembly.recipes(), assembly.experts, seed=seed),
-        out_dir,
-        like=open_checkpoint(_folder(configuration.models[0].path, path)),
-        infos=prepared.infos(),
-        config_changes=assembly.config_changes(),
-        documents={"README.md": card, CONFIG_NAME: text},
-    )
-    print(f"{out_dir}: {len(prepared.infos())} tensors merged by {configuration.method}")
+    return {"README.md": card, CONFIG_NAME: text}
 
 
-def open_configuration(path: Path) -> tuple[Configuration, Mapping[ModelReference, OpenModel]]:
+def _changes(config: Mapping[str, Any], *several: Mapping[str, Any]) -> dict[str, Any]:
+    """Changes of a config together, the text part of multimodal models likewise."""
+    changes: dict[str, Any] = {}
+    for change in several:
+        changes |= change
+    parts = [change[_TEXT] for change in several if _TEXT in change]
+    if parts:
+        own = config[_TEXT]
+        changed = ({k: v for k, v in part.items() if own.get(k) != v} for part in parts)
+        changes[_TEXT] = {**own, **{key: value for part in changed for key, value in part.items()}}
+    return changes
+
+
+def open_configuration(
+    path: Path, located: Located
+) -> tuple[Configuration, Mapping[ModelReference, OpenModel]]:
     """A configuration that is sound, with its models open.
 
     Raises:
         ConfigError: the file is wrong, or a model cannot be opened; every problem with its line.
     """
-    document = read_document(path)
-    located = Located(path, document)
-    reading = read_configuration(document.data, located.problem)
+    reading = read_configuration(located.document.data, located.problem)
     problems = list(reading.problems)
     configuration = reading.configuration
     if configuration is None:
@@ -72,7 +104,7 @@ def open_configuration(path: Path) -> tuple[Configuration, Mapping[ModelReferenc
         try:
             models[model] = _open(model, path)
         except EvomergeError as error:
-            problems.append(located.problem(_named_at(configuration, model), str(error)))
+            problems.append(located.problem(configuration.place_of(model), str(error)))
     problems += _depth_problems(configuration, models, located)
     if problems:
         raise ConfigError(problems)
@@ -86,16 +118,6 @@ def _open(model: ModelReference, file: Path) -> OpenModel:
 
 def _folder(model: str, file: Path) -> Path:
     return file.resolve().parent / Path(model).expanduser()
-
-
-def _named_at(configuration: Configuration, model: ModelReference) -> KeyPath:
-    """Where the file names a model first."""
-    for part in configuration.slices:
-        for source in part.sources:
-            if source.model == model:
-                is_whole = source.place == ("base_model",)
-                return source.place if is_whole else (*source.place, "model")
-    return ("base_model",)
 
 
 def _depth_problems(

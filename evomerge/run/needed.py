@@ -9,7 +9,7 @@ from pathlib import Path
 from evomerge.config.experiment import Experiment
 from evomerge.errors import UsageError
 from evomerge.merge.methods import find_method
-from evomerge.merge.statistics import BASE, Kind, models_of
+from evomerge.merge.statistics import BASE, OF_BASE, Kind
 from evomerge.run.choosing import named_methods
 from evomerge.run.places import default_statistics_dir
 
@@ -53,10 +53,20 @@ def needed_kinds(experiment: Experiment) -> dict[Kind, str]:
     return kinds
 
 
+def all_models(experiment: Experiment) -> tuple[str, ...]:
+    """The names of the models of which there may be statistics."""
+    return (BASE, *experiment.experts)
+
+
+def models_of(kind: Kind, experiment: Experiment) -> tuple[str, ...]:
+    """The models of which statistics of a kind are needed, where its method is used."""
+    return (BASE,) if kind in OF_BASE else tuple(experiment.experts)
+
+
 def needed_models(experiment: Experiment) -> Iterator[tuple[Kind, str]]:
     """Each kind of statistics that is needed, with each model that it is needed of."""
     for kind in needed_kinds(experiment):
-        yield from ((kind, model) for model in models_of(kind, tuple(experiment.experts)))
+        yield from ((kind, model) for model in models_of(kind, experiment))
 
 
 def statistics_digests(
@@ -110,6 +120,7 @@ def _digest(
         "text": _text_digest(experiment, model),
         "n_sequences": settings.n_sequences,
         "sequence_length": settings.sequence_length,
+        "tokenizer": experiment.merge.tokenizer,
         "dtype": dtype,
     }
     if kind == "fisher":

@@ -11,6 +11,7 @@ from torch import Tensor
 from evomerge.checkpoint.adapter import open_model
 from evomerge.checkpoint.reader import open_checkpoint
 from evomerge.checkpoint.statistics import write_statistics
+from evomerge.checkpoint.vocabulary_alignment import align
 from evomerge.config.experiment import Experiment
 from evomerge.merge.statistics import BASE, Kind
 from evomerge.run.build import computing_dtype, fingerprint_models
@@ -87,7 +88,9 @@ def collect_statistics(
 def _become(model: ResidentModel, experiment: Experiment, name: str) -> None:
     """Write the weights of the base or of an expert into the live model."""
     base = open_checkpoint(experiment.base)
-    source = base if name == BASE else open_model(experiment.experts[name], base)
+    experts = {} if name == BASE else {name: open_model(experiment.experts[name], base)}
+    aligned = align(base, experts, tokenizer=experiment.merge.tokenizer)
+    source = aligned.experts.get(name, aligned.base)
     for tensor, live in model.tensors.items():
         live.copy_(source.read(tensor))
 

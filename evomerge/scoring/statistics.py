@@ -4,7 +4,8 @@ Each is a mapping from names of the checkpoint to float32 tensors on the CPU. Al
 tokens or sequences, so that they do not grow with the text.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Literal
 
@@ -22,7 +23,7 @@ Labels = Literal["text", "sampled"]
 
 
 def collect_grams(
-    model: ResidentModel, sequences: Tensor, *, batch_size: int = 1
+    model: ResidentModel, sequences: Sequence[Tensor], *, batch_size: int = 1
 ) -> dict[str, Tensor]:
     """G = E[x xᵀ] of the inputs x of each linear map of a layer, over all tokens.
 
@@ -31,8 +32,8 @@ def collect_grams(
 
     Args:
         model: the model.
-        sequences: `(n, length)` tokens.
-        batch_size: sequences in a forward pass.
+        sequences: tokens, `(length,)` each.
+        batch_size: sequences in a forward pass, at most; they have equal lengths.
 
     Returns:
         `(d, d)` for each linear map, under its weight's name, with `ROWS` behind it where the
@@ -42,6 +43,7 @@ def collect_grams(
         UsageError: the sequences are longer than the model can read.
         NonFiniteScore: the model's logits are not finite.
     """
+    _require_room(model, sequences)
     maps = {
         name: module
         for name, module in _linear_maps(model).items()
@@ -53,35 +55,36 @@ def collect_grams(
         rows = inputs.reshape(-1, inputs.shape[-1]).float()
         sums[name] += (rows.T @ rows).cpu()
 
-    _watch(model, maps, see, _batches(sequences, batch_size))
-    return {name: total / sequences.numel() for name, total in sums.items()}
+    n_tokens = _watch(model, maps, see, _batches(sequences, batch_size))
+    return {name: total / n_tokens for name, total in sums.items()}
 
 
 def collect_activations(
-    model: ResidentModel, sequences: Tensor, *, batch_size: int = 1
+    model: ResidentModel, sequences: Sequence[Tensor], *, batch_size: int = 1
 ) -> dict[str, Tensor]:
     """E|xⱼ| of the inputs x of each linear map and each norm, over all tokens; `(d,)` each.
 
     Embeddings have none, nor has a head that is tied to them. Names and errors as for Grams.
     """
+    _require_room(model, sequences)
     watched = _linear_maps(model) | _norms(model)
     sums = {name: torch.zeros(_n_inputs(module)) for name, module in watched.items()}
 
     def see(name: str, inputs: Tensor) -> None:
         sums[name] += inputs.reshape(-1, inputs.shape[-1]).float().abs().sum(0).cpu()
 
-    _watch(model, watched, see, _batches(sequences, batch_size))
-    return {name: total / sequences.numel() for name, total in sums.items()}
+    n_tokens = _watch(model, watched, see, _batches(sequences, batch_size))
+    return {name: total / n_tokens for name, total in sums.items()}
 
 
 def collect_fisher(
-    model: ResidentModel, sequences: Tensor, *, labels: Labels = "text", seed: int = 0
+    model: ResidentModel, sequences: Sequence[Tensor], *, labels: Labels = "text", seed: int = 0
 ) -> dict[str, Tensor]:
     """F = E[g²] of each weight, g being the gradient of a sequence's mean log-likelihood.
 
     Args:
         model: the model; its weights are not changed.
-        sequences: `(n, length)` tokens, gone through one by one.
+        sequences: tokens, `(length,)` each, gone through one by one.
         labels: the tokens whose likelihood is meant, after the text's own beginnings.
         seed: of the sampled tokens.
 
@@ -99,7 +102,8 @@ def collect_fisher(
     squares = {name: torch.zeros(weight.shape) for name, weight in weights.items()}
     generator = torch.Generator().manual_seed(seed)
     with _gradients_taken(weights, squares):
-        for sequence in sequences.to(model.device):
+        for sequence in sequences:
+            sequence = sequence.to(model.device)
             logits = model.model(input_ids=sequence[None], use_cache=False).logits[0, :-1].float()
             targets = sequence[1:] if labels == "text" else _sampled(logits, generator)
             torch.autograd.backward(nn.functional.cross_entropy(logits, targets))
@@ -111,8 +115,11 @@ def _sampled(logits: Tensor, generator: torch.Generator) -> Tensor:
     return torch.multinomial(probabilities, 1, generator=generator).view(-1).to(logits.device)
 
 
-def _batches(sequences: Tensor, n: int) -> list[Tensor]:
-    return [sequences[start : start + n] for start in range(0, len(sequences), n)]
+def _batches(sequences: Sequence[Tensor], n: int) -> Iterator[Tensor]:
+    """Batches of sequences of one length, so that there is no padding to leave out."""
+    for _, alike in itertools.groupby(sorted(sequences, key=len), key=len):
+        while batch := list(itertools.islice(alike, n)):
+            yield torch.stack(batch)
 
 
 @contextmanager
@@ -142,26 +149,29 @@ def _watch(
     model: ResidentModel,
     modules: Mapping[str, nn.Module],
     see: Callable[[str, Tensor], None],
-    batches: Sequence[Tensor],
-) -> None:
-    """Run the model on the batches and show the inputs of each module."""
+    batches: Iterable[Tensor],
+) -> int:
+    """Run the model on the batches and show the inputs of each module; the number of tokens."""
 
     def seer(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         return lambda _module, inputs: see(name, inputs[0])
 
-    _require_room(model, batches[0])
+    n_tokens = 0
     with ExitStack() as undo, torch.inference_mode():
         for name, module in modules.items():
             undo.callback(module.register_forward_pre_hook(seer(name)).remove)
         for batch in batches:
             model.model(input_ids=batch.to(model.device), use_cache=False)
+            n_tokens += batch.numel()
+    return n_tokens
 
 
-def _require_room(model: ResidentModel, sequences: Tensor) -> None:
+def _require_room(model: ResidentModel, sequences: Sequence[Tensor]) -> None:
     n_positions = getattr(model.model.config, "max_position_embeddings", None)
-    if n_positions is not None and sequences.shape[1] > n_positions:
+    longest = max(map(len, sequences))
+    if n_positions is not None and longest > n_positions:
         raise UsageError(
-            f"sequences of {sequences.shape[1]} tokens are longer than the model's {n_positions} "
+            f"sequences of {longest} tokens are longer than the model's {n_positions} "
             "positions; lower merge.statistics.sequence_length"
         )
 

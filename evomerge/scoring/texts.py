@@ -1,4 +1,4 @@
-"""Texts as token sequences of one length, as statistics are collected from them."""
+"""Texts as token sequences, as statistics are collected from them."""
 
 import itertools
 import json
@@ -11,65 +11,72 @@ from transformers import PreTrainedTokenizerBase
 
 from evomerge.errors import UsageError
 
-_PIECE_CHARS = 1 << 20
-"""How much of a plain text is tokenised at once, up to the end of its line."""
+_PIECE_LINES = 1000
+"""How much of a plain text is tokenised at once."""
 
 
 def read_sequences(
     path: Path, tokenizer: PreTrainedTokenizerBase, *, n_sequences: int, length: int
-) -> Tensor:
-    """The first tokens of a text, cut into sequences.
+) -> list[Tensor]:
+    """The first sequences of a text; what is of one document is never beside another.
 
     Args:
         path: plain text, one document; or, with the suffix `.jsonl`, a document a line under the
-            key `text`. An end token stands between documents.
+            key `text`, which the end token is put behind.
         tokenizer: of the model.
         n_sequences: how many at most.
-        length: tokens of each; what is left at the end of the text is not used, unless it is all.
+        length: tokens of the longest; a document that has more is cut into several.
 
     Returns:
-        `(n, length)` int64, n from 1 to `n_sequences`; `(1, n_tokens)` of a text that is shorter.
+        each `(n_tokens,)` int64, of two tokens to `length`.
 
     Raises:
         UsageError: the file cannot be read as such a text, or has fewer than two tokens.
     """
-    wanted = itertools.islice(_tokens(path, tokenizer), n_sequences * length)
-    tokens = torch.tensor(list(wanted), dtype=torch.int64)
-    if len(tokens) < 2:
+    cut = (piece for tokens in _documents(path, tokenizer) for piece in _cut(tokens, length))
+    sequences = list(itertools.islice(cut, n_sequences))
+    if not sequences:
         raise UsageError(
-            f"{path} has {len(tokens)} tokens, expected a text of two or more; "
-            "name a text as the model is made for"
+            f"{path} has fewer than two tokens, expected a text; name one as the model is made for"
         )
-    length = min(length, len(tokens))
-    return tokens[: len(tokens) // length * length].view(-1, length)
+    return sequences
 
 
-def _tokens(path: Path, tokenizer: PreTrainedTokenizerBase) -> Iterator[int]:
+def _cut(tokens: Iterator[int], length: int) -> Iterator[Tensor]:
+    """Consecutive pieces; a single token that is left over foretells nothing and is left out."""
+    while len(piece := list(itertools.islice(tokens, length))) > 1:
+        yield torch.tensor(piece, dtype=torch.int64)
+
+
+def _documents(path: Path, tokenizer: PreTrainedTokenizerBase) -> Iterator[Iterator[int]]:
+    """The tokens of each document, tokenised as they are taken."""
+
+    def tokens(text: str) -> list[int]:
+        found: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+        return found
+
+    if path.suffix != ".jsonl":
+        yield itertools.chain.from_iterable(map(tokens, _pieces(path)))
+        return
     end = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    documents = _documents(path) if path.suffix == ".jsonl" else iter([_pieces(path)])
-    for place, document in enumerate(documents):
-        if place:
-            yield from end
-        for piece in document:
-            yield from tokenizer(piece, add_special_tokens=False)["input_ids"]
+    for number, line in enumerate(_lines(path), start=1):
+        if line.strip():
+            yield iter([*tokens(_text(line, f"{path}:{number}")), *end])
 
 
 def _pieces(path: Path) -> Iterator[str]:
     """A plain text in pieces of whole lines."""
+    lines = _lines(path)
+    while piece := "".join(itertools.islice(lines, _PIECE_LINES)):
+        yield piece
+
+
+def _lines(path: Path) -> Iterator[str]:
     try:
         with path.open(encoding="utf-8") as file:
-            while lines := file.readlines(_PIECE_CHARS):
-                yield "".join(lines)
+            yield from file
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {path}: {error}; expected a text in UTF-8") from error
-
-
-def _documents(path: Path) -> Iterator[list[str]]:
-    """The texts of a JSONL file, each in one piece."""
-    lines = itertools.chain.from_iterable(piece.splitlines() for piece in _pieces(path))
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            yield [_text(line, f"{path}:{number}")]
 
 
 def _text(line: str, where: str) -> str:

@@ -48,7 +48,8 @@ def test_a_merge_has_the_keys_shapes_and_dtypes_of_the_base_and_loads(merge, tmp
     assert groups[0] == "embeddings"
     assert {group.split(".")[1] for group in groups if "." in group} == {"0-0", "1-1"}
     assert "other" not in assign(base.infos(), groups).values() or family == "t5"
-    write_checkpoint(prepared.merged(recipe), tmp_path / "merged", like=base)
+    write_checkpoint(prepared.merged(recipe), tmp_path / "merged", like=base, shard_bytes=8_000)
+    assert (tmp_path / "merged/model.safetensors.index.json").is_file()
     merged = open_checkpoint(tmp_path / "merged")
     assert {n: (i.shape, i.dtype) for n, i in merged.infos().items()} == {
         n: (i.shape, i.dtype) for n, i in base.infos().items()
@@ -71,3 +72,22 @@ def test_the_live_merge_computes_what_the_written_one_does(merge, tmp_path):
     tokens = torch.arange(2, 14)[None]
     with torch.no_grad():
         assert torch.equal(live.model(tokens).logits, written(tokens).logits)
+
+
+@pytest.mark.parametrize("family", ["mixtral", "qwen3_moe"])
+@pytest.mark.parametrize("routers", [False, True])
+def test_routers_are_the_bases_unless_they_are_to_be_merged(family, routers, tmp_path):
+    base, expert = (
+        open_checkpoint(save_family(tmp_path / str(seed), family, seed)) for seed in (0, 1)
+    )
+    names = base.infos()
+    groups = layer_groups(names, granularity=1, split_modules=True, routers=routers)
+    group = GroupRecipe("linear", {"coefficient": 1.0})
+    merged = dict(
+        PreparedMerge(base, {"math": expert}).merged(
+            Recipe(("math",), dict.fromkeys(groups, group))
+        )
+    )
+    for name in names:
+        source = base if name.endswith(".gate.weight") and not routers else expert
+        assert torch.equal(merged[name], source.read(name))

@@ -18,6 +18,13 @@ def test_statistics_are_read_as_they_were_written(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["grams.safetensors"]
 
 
+def test_whoever_may_read_new_files_may_read_statistics(tmp_path):
+    write_statistics(GRAMS, tmp_path / "grams.safetensors")
+    (tmp_path / "plain").touch()
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(modes) == 1
+
+
 def test_a_disk_that_refuses_leaves_nothing_half_written(tmp_path, monkeypatch):
     def full(tensors, path):
         path.write_bytes(b"half")

@@ -1,12 +1,17 @@
 """Models with different tokenizers merge by token string: every row belongs to one token."""
 
+import json
+
 import pytest
 import torch
+from safetensors.torch import save_file
 from tokenizers import Tokenizer, models
 
+from evomerge.checkpoint.adapter import open_model
 from evomerge.checkpoint.preflight import compare
 from evomerge.checkpoint.vocabulary_alignment import align, disagreement
 from evomerge.errors import ModelError, UsageError
+from evomerge.records import LowRankSource
 from tests.tokenized import CODE, bpe, ids, with_tokens, word_level, write_tokenized
 
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
@@ -194,6 +199,28 @@ def test_a_tokenizer_that_nobody_has_is_refused(tmp_path):
     base = write_tokenized(tmp_path / "base", bpe())
     with pytest.raises(UsageError, match=r"`math`, expected `base`, `union` or the name .*code"):
         align(base, {"code": base}, tokenizer="math")
+
+
+def test_an_adapter_stays_low_rank_but_for_its_tables(tmp_path):
+    base = write_tokenized(tmp_path / "base", bpe())
+    other = write_tokenized(tmp_path / "other", bpe(CODE), seed=1)
+    query = "model.layers.0.self_attn.q_proj"
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 2, "target_modules": ["q_proj"]}
+    (tmp_path / "lora").mkdir()
+    (tmp_path / "lora/adapter_config.json").write_text(json.dumps(config))
+    prefix = f"base_model.model.{query}"
+    factors = {
+        f"{prefix}.lora_A.weight": torch.ones(2, 8),
+        f"{prefix}.lora_B.weight": torch.ones(8, 2),
+    }
+    save_file(factors, tmp_path / "lora/adapter_model.safetensors")
+    experts = {"lora": open_model(tmp_path / "lora", base), "other": other}
+    assert align(base, {"lora": experts["lora"]}).experts["lora"] is experts["lora"]
+    aligned = align(base, experts, tokenizer="union").experts["lora"]
+    assert isinstance(aligned, LowRankSource)
+    assert torch.equal(aligned.factors(f"{query}.weight")[0], torch.ones(8, 2))
+    assert aligned.factors(HEAD) is None
+    assert not isinstance(align(base, experts, tokenizer="union").base, LowRankSource)
 
 
 def test_tensors_that_are_no_tables_are_the_stored_ones(tmp_path):

@@ -16,6 +16,7 @@ NAMES = ("a", "b", "c", "d", "e")
 
 COMPOSED = (
     *("ties+lines", "dare_ties+slack+lines", "task_arithmetic+norm_match", "slerp+lines"),
+    *("ties+aim", "linear+aim"),
     *(
         "knots(task_arithmetic)",
         "knots(ties+slack)",

@@ -190,6 +190,13 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     assert len(_read(tmp_path, text).problems) == 3
 
 
+def test_with_a_misspelled_method_the_rest_is_read_all_the_same(tmp_path: Path) -> None:
+    text = TIES.replace("merge_method: ties", "merge_method: tise").replace("density", "dencity")
+    first, second = _read(tmp_path, text).problems
+    assert "did you mean `ties`" in first.message
+    assert "did you mean `density`" in second.message
+
+
 def _sound(tmp_path: Path, text: str) -> Configuration:
     reading = _read(tmp_path, text)
     assert reading.problems == ()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -18,6 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from evomerge.errors import ConfigError, UsageError
 from evomerge.run.merging import merge_configuration
 from tests.tiny import write_expert, write_model
+from tests.tokenized import bpe, ids, with_tokens, write_tokenized
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "mergekit" / "examples").glob("*.yml"))
 N_LAYERS = 4
@@ -267,6 +269,91 @@ def test_models_that_do_not_fit_are_told_as_preflight_does(models: Path, tmp_pat
     with pytest.raises(ConfigError, match="hidden_size is 64, expected 32 as in the base"):
         merge_configuration(_file(models, text), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+TOKENIZED = """\
+merge_method: linear
+base_model: short
+models:
+  - {{model: short, parameters: {{weight: 1}}}}
+  - {{model: long, parameters: {{weight: 3}}}}
+{tokenizer}
+"""
+
+
+@pytest.fixture(scope="module")
+def tokenized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`short` with 5 rows of padding, and `long` whose tokenizer has two tokens more."""
+    folder = tmp_path_factory.mktemp("tokenized")
+    tokenizer = bpe()
+    write_tokenized(folder / "short", tokenizer, seed=0, n_rows=len(ids(tokenizer)) + 5)
+    write_tokenized(folder / "long", with_tokens(tokenizer, ["<a>", "<b>"]), seed=1)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("source", "n_more"), [("base", 0), ("short", 0), ("long", 2), ("union", 2)]
+)
+def test_the_tables_have_a_row_for_each_token_of_the_tokenizer(
+    tokenized: Path, tmp_path: Path, source: str, n_more: int
+) -> None:
+    text = TOKENIZED.format(tokenizer=f"tokenizer_source: {source}")
+    merge_configuration(_file(tokenized, text), tmp_path / "out")
+    n_tokens = len(ids(bpe())) + n_more
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    merged = _tensors(tmp_path / "out")["model.embed_tokens.weight"]
+    short, long = (
+        _tensors(tokenized / name)["model.embed_tokens.weight"] for name in ("short", "long")
+    )
+    assert len(tokenizer) == len(merged) == n_tokens
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["vocab_size"] == n_tokens
+    both = n_tokens - n_more
+    torch.testing.assert_close(merged[:both], 0.25 * short[:both] + 0.75 * long[:both])
+    torch.testing.assert_close(merged[both:], long[both:n_tokens])  # the sole owner's
+
+
+def test_tables_may_be_padded(tokenized: Path, tmp_path: Path) -> None:
+    text = TOKENIZED.format(tokenizer="tokenizer: {source: union, pad_to_multiple_of: 64}")
+    merge_configuration(_file(tokenized, text), tmp_path / "out")
+    assert len(_tensors(tmp_path / "out")["lm_head.weight"]) % 64 == 0
+
+
+def test_different_tables_need_a_word_about_the_tokenizer(tokenized: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"yml:5:6: .*rows in its vocabulary tables, expected"):
+        merge_configuration(_file(tokenized, TOKENIZED.format(tokenizer="")), tmp_path / "out")
+
+
+def test_a_tokenizer_of_no_model_is_refused(tokenized: Path, tmp_path: Path) -> None:
+    text = TOKENIZED.format(tokenizer="tokenizer_source: lang")
+    with pytest.raises(ConfigError, match=r"yml:6:1: .*found 'lang'.*did you mean `long`"):
+        merge_configuration(_file(tokenized, text), tmp_path / "out")
+
+
+@pytest.mark.parametrize(("wanted", "template"), [("auto", "{{ b }}"), ('"{{ x }}"', "{{ x }}")])
+def test_the_chat_template_is_that_of_most_models_or_the_one_given(
+    models: Path, tmp_path: Path, wanted: str, template: str
+) -> None:
+    folders = [shutil.copytree(models / "red", tmp_path / name) for name in ("a", "b", "c")]
+    for folder, text in zip(folders, ("{{ a }}", "{{ b }}", "{{ b }}"), strict=True):
+        (folder / "chat_template.jinja").write_text(text)
+    listed = "\n".join(f"  - {{model: {name}, parameters: {{weight: 1}}}}" for name in "abc")
+    text = f"merge_method: linear\nmodels:\n{listed}\nchat_template: {wanted}\n"
+    merge_configuration(_file(tmp_path, text), tmp_path / "out")
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").chat_template == template
+
+
+def test_an_adapter_is_merged_on_top_of_its_model(models: Path, merge: Merge) -> None:
+    path = models / "lora"
+    model = AutoModelForCausalLM.from_pretrained(models / "base")
+    torch.manual_seed(0)
+    adapted = get_peft_model(
+        model, LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False)
+    )
+    adapted.save_pretrained(path)
+    expected = adapted.merge_and_unload().state_dict()
+    tensors = merge("merge_method: passthrough\nmodels:\n  - model: base+lora\n")
+    for name, tensor in tensors.items():
+        torch.testing.assert_close(tensor, expected[name])
 
 
 def _file(models: Path, text: str) -> Path:

@@ -134,7 +134,7 @@ def test_a_wrong_text_is_told_with_its_line(
 
 def test_a_text_without_words_is_refused(config: Path) -> None:
     (config.parent / "red.txt").write_text("")
-    with pytest.raises(UsageError, match=r"red\.txt has 0 tokens, expected a text"):
+    with pytest.raises(UsageError, match=r"red\.txt has fewer than two tokens, expected a text"):
         prepare_experiment(config, ())
     assert not (config.parent / "cache").exists()
 

@@ -40,14 +40,14 @@ def gpt2(tmp_path_factory):
 @pytest.fixture
 def sequences(model):
     generator = torch.Generator().manual_seed(1)
-    return torch.randint(3, len(model.tokenizer), (6, 9), generator=generator)
+    return list(torch.randint(3, len(model.tokenizer), (6, 9), generator=generator))
 
 
 def normed_embeddings(model, sequences):
     """What the first layer's attention reads, `(n_tokens, d)` float64."""
     layer = model.model.model.layers[0]
     with torch.no_grad():
-        inputs = layer.input_layernorm(model.model.model.embed_tokens(sequences))
+        inputs = layer.input_layernorm(model.model.model.embed_tokens(torch.cat(sequences)))
     return inputs.reshape(-1, inputs.shape[-1]).double()
 
 
@@ -79,7 +79,7 @@ def test_activations_are_mean_magnitudes_of_what_maps_and_norms_read(model, sequ
     activations = collect_activations(model, sequences, batch_size=4)
     expected = normed_embeddings(model, sequences).abs().mean(0).float()
     assert torch.allclose(activations[QUERY], expected, rtol=1e-5)
-    embedded = model.model.model.embed_tokens(sequences).reshape(-1, 32)
+    embedded = model.model.model.embed_tokens(torch.cat(sequences))
     assert torch.allclose(activations[NORM], embedded.abs().mean(0), rtol=1e-5)
     assert activations["lm_head.weight"].shape == (32,)
     assert activations.keys() == model.tensors.keys() - {"model.embed_tokens.weight"}
@@ -135,7 +135,14 @@ def test_collecting_leaves_the_model_as_it_was(model, sequences):
 def test_sequences_longer_than_the_model_are_refused(gpt2):
     for collect in (collect_grams, collect_activations, collect_fisher):
         with pytest.raises(UsageError, match=r"65 tokens .* 64 positions; lower .*sequence_length"):
-            collect(gpt2, torch.full((1, 65), 5))
+            collect(gpt2, [torch.full((65,), 5)])
+
+
+def test_sequences_of_any_length_count_by_their_tokens(model, sequences):
+    uneven = [sequence[: 3 + place] for place, sequence in enumerate(sequences)]
+    gram = collect_grams(model, uneven, batch_size=4)[QUERY]
+    inputs = normed_embeddings(model, uneven)
+    assert torch.allclose(gram, (inputs.T @ inputs / len(inputs)).float(), rtol=1e-5, atol=1e-5)
 
 
 def test_a_plain_text_is_cut_into_sequences(tmp_path, model):
@@ -143,19 +150,20 @@ def test_a_plain_text_is_cut_into_sequences(tmp_path, model):
     text.write_text("bade figo kula\nmeno piru sato\n" * 20)
     whole = model.tokenizer(text.read_text())["input_ids"]
     cut = read_sequences(text, model.tokenizer, n_sequences=3, length=8)
-    assert cut.view(-1).tolist() == whole[:24]
-    rest = read_sequences(text, model.tokenizer, n_sequences=10_000, length=8)
-    assert rest.shape == (len(whole) // 8, 8)
-    short = read_sequences(text, model.tokenizer, n_sequences=1, length=10_000)
-    assert short.view(-1).tolist() == whole
+    assert torch.cat(cut).tolist() == whole[:24]
+    rest = read_sequences(text, model.tokenizer, n_sequences=10_000, length=len(whole) - 1)
+    assert [sequence.tolist() for sequence in rest] == [whole[:-1]]  # not a sequence of one token
 
 
-def test_documents_of_jsonl_end_with_the_end_token(tmp_path, model):
+def test_each_document_of_jsonl_has_sequences_of_its_own(tmp_path, model):
     text = tmp_path / "text.jsonl"
-    text.write_text("".join(json.dumps({"text": x, "level": 1}) + "\n\n" for x in ("bade", "figo")))
-    tokens = read_sequences(text, model.tokenizer, n_sequences=1, length=100).view(-1).tolist()
-    one, other = (model.tokenizer(x)["input_ids"] for x in ("bade", "figo"))
-    assert tokens == [*one, model.tokenizer.eos_token_id, *other]
+    documents = ("bade", "figo\u2028 kula meno piru sato")
+    lines = (json.dumps({"text": x, "level": 1}, ensure_ascii=False) for x in documents)
+    text.write_text("".join(line + "\n\n" for line in lines), encoding="utf-8")
+    end = model.tokenizer.eos_token_id
+    one, other = ([*model.tokenizer(x)["input_ids"], end] for x in documents)
+    found = read_sequences(text, model.tokenizer, n_sequences=3, length=4)
+    assert [sequence.tolist() for sequence in found] == [one, other[:4], other[4:8]]
 
 
 @pytest.mark.parametrize(
@@ -165,10 +173,10 @@ def test_documents_of_jsonl_end_with_the_end_token(tmp_path, model):
         ("a.jsonl", b"[]\n", r"a\.jsonl:1 has no text"),
         ("a.jsonl", b"bade figo\n", r"a\.jsonl:1: .*expected a JSON object a line"),
         ("a.txt", b"\xff\xfe\xff", r"cannot read .*a\.txt: .*expected a text in UTF-8"),
-        ("a.txt", b"", r"a\.txt has 0 tokens, expected a text of two or more"),
+        ("a.txt", b"", r"a\.txt has fewer than two tokens, expected a text"),
     ],
 )
 def test_what_is_no_text_is_refused(tmp_path, model, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UsageError, match=message):
-        read_sequences(tmp_path / name, model.tokenizer, n_sequences=1, length=8)
+        read_sequences(tmp_path / name, model.tokenizer, n_sequences=9, length=8)

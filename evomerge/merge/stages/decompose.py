@@ -7,10 +7,13 @@ dropped: they are rounding noise, and methods that give all directions the same 
 them as strong as any (a task vector of rank 8 would lose 98 % of its energy to noise).
 
 Matrices are brought to about 1 by a power of two first, so that task vectors scaled by one have
-the same directions to the last bit.
+the same directions to the last bit. Decompositions run on one thread, as on several they round
+differently; products of matrices do not.
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -35,7 +38,8 @@ def svd(matrix: Tensor) -> Svd:
         u, v = (torch.zeros(length, 0, dtype=torch.float64) for length in matrix.shape)
         return u, torch.zeros(0, dtype=torch.float64), v
     scale = 2.0 ** math.frexp(peak)[1]
-    u, s, v = _svd(matrix.double() / scale)
+    with _one_thread():
+        u, s, v = _svd(matrix.double() / scale)
     return u, s * scale, v
 
 
@@ -55,6 +59,16 @@ def product(decomposed: Svd) -> Tensor:
     """U diag(S) Vᵀ."""
     u, s, v = decomposed
     return (u * s) @ v.T
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 def _svd(matrix: Tensor) -> Svd:

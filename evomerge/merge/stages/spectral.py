@@ -71,7 +71,7 @@ def dense(vector: ExpertVector, index: int) -> Tensor:
         raise NonFiniteError(
             f"the task vector of expert '{vector.expert}' on tensor '{vector.tensor}' has entries "
             "that are NaN or infinite, so that it has no singular values; check the models with "
-            "find_non_finite"
+            "find_damage"
         )
     return matrix
 

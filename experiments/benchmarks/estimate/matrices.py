@@ -1,4 +1,4 @@
-"""Response matrices, rows models and columns items: from the zoo's packed file or a user's table."""
+"""Response matrices, rows models and columns items: the zoo's packed file or a user's table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,9 +1,9 @@
-"""Score merges of the zoo on every test item of every task: the matrix that estimators are tried on.
+"""Score merges of the zoo on every test item of every task: what estimators are tried on.
 
     python experiments/benchmarks/estimate/responses.py [--models N] [--out FILE.npz]
 
-Base and experts first, then random layer-wise merges, the methods in turn. Model k is a function of k
-alone and the file is written every few models, so a second call goes on where the first one ended.
+Base and experts first, then random layer-wise merges, the methods in turn. Model k is a function of
+k alone and the file is written every few models, so a second call goes on where the first ended.
 """
 
 import argparse

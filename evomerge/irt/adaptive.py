@@ -1,0 +1,228 @@
+"""Our estimator: common random items first, then those that tell most about the score.
+
+A candidate answers `n_common` items that every candidate of its generation answers, then batches
+of the items whose answers would lower the variance of its score most (`Traits.gains`). The score is
+the model's, its standard error the model's times a factor from cross-validation: chosen items and a
+bank from few models make the model surer than it should be. Where cross-validation finds the model
+no better than the mean of random items, all items are random and the mean is taken.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from evomerge.errors import ScoringError
+from evomerge.irt.design import Difference, Mean
+from evomerge.irt.estimator import (
+    BoolArray,
+    Estimates,
+    FloatArray,
+    checked_responses,
+    require_seen,
+)
+from evomerge.irt.traits import Traits, fit_traits, next_items
+
+N_COMMON = 10
+BATCH = 5
+SIZES = (20, 50, 100)
+N_FOLDS = 5
+N_DRAWS = 4
+"""Draws of the common items for each fold of the cross-validation."""
+
+NORMAL_95 = 1.959964
+ALARM = 3.0
+
+
+@dataclass(frozen=True)
+class Validation:
+    """How the estimator did on calibration models left out of the fit, at `n` items.
+
+    `error` and `mean_error`: its mean absolute error, and that of the mean of as many common random
+    items. `inflation`: what the model's standard errors must be multiplied by for 95 % of the
+    intervals of 95 % to hold the truth.
+    """
+
+    n: int
+    error: float
+    mean_error: float
+    inflation: float
+
+
+@dataclass(frozen=True, eq=False)
+class Adaptive:
+    """A fitted estimator that also says which items to ask.
+
+    Attributes:
+        traits: the model of the answers.
+        validation: by number of items, ascending; empty for no inflation and no fallback.
+        barred: places of items that are never chosen adaptively.
+    """
+
+    traits: Traits
+    validation: Sequence[Validation] = ()
+    barred: Sequence[int] = field(default=())
+    n_common: int = N_COMMON
+
+    @property
+    def trusts_model(self) -> bool:
+        """Whether the model beat the mean of random items in cross-validation, over all sizes."""
+        rows = self.validation
+        return not rows or sum(r.error for r in rows) < sum(r.mean_error for r in rows)
+
+    def inflation(self, n_seen: NDArray[np.intp]) -> FloatArray:
+        """The factor for each number of items, interpolated in log n, `(n_models,)`."""
+        if not self.validation:
+            return np.ones(len(n_seen))
+        sizes = np.log([row.n for row in self.validation])
+        factors = [row.inflation for row in self.validation]
+        return np.asarray(np.interp(np.log(np.maximum(n_seen, 1)), sizes, factors))
+
+    def estimates(self, seen: BoolArray, right: BoolArray) -> Estimates:
+        """The score of each model; of the mean alone where the model is not to be trusted."""
+        if not self.trusts_model:
+            return Mean().estimates(seen, right)
+        n_seen = require_seen(seen, 1, "an ability")
+        estimates = self.traits.estimates(seen, right)
+        return Estimates(estimates.mean, estimates.se * self.inflation(n_seen))
+
+    def choose(
+        self, seen: BoolArray, right: BoolArray, n: int, order: NDArray[np.intp]
+    ) -> NDArray[np.intp]:
+        """The next `n` items of each model, `(n_models, n)` places.
+
+        Args:
+            order: `(J,)` a random order of all items, the same for the candidates to be compared;
+                the first of it are the common items.
+
+        Raises:
+            ScoringError: a model has fewer than `n` items left, flagged ones aside.
+        """
+        left = (~seen).sum(axis=1) - (len(self.barred) if self.trusts_model else 0)
+        if len(left) and left.min() < n:
+            raise ScoringError(
+                f"model {int(left.argmin())} has {int(left.min())} items left to be chosen from, "
+                f"expected at least {n}; score all items instead"
+            )
+        if self.trusts_model and seen.any():
+            return next_items(self.traits, seen, right, n, barred=self.barred)
+        return np.array([order[~mask[order]][:n] for mask in seen], dtype=np.intp)
+
+    def misfit(self, seen: BoolArray, right: BoolArray, common: NDArray[np.intp]) -> FloatArray:
+        """How far the model's score is from the design-based one, in standard errors.
+
+        The difference estimator on the random `common` items alone, with the model's predictions,
+        takes no part of the model for granted. Beyond `ALARM` the model does not fit: score more
+        random items. `(n_models,)`.
+        """
+        random = np.zeros_like(seen)
+        random[:, common] = seen[:, common]
+        predictions = self.traits.predictions(seen, right)
+        design = Difference(predictions).estimates(random, right)
+        model = self.estimates(seen, right)
+        return np.asarray((model.mean - design.mean) / np.hypot(model.se, design.se))
+
+
+def fit_adaptive(
+    responses: ArrayLike,
+    *,
+    sizes: Sequence[int] = SIZES,
+    n_traits: int = 2,
+    barred: Sequence[int] = (),
+    seed: int = 0,
+) -> Adaptive:
+    """Fit the estimator to models that answered all items, and cross-validate it.
+
+    Args:
+        responses: `(n_models, J)` 1 for right, 0 for wrong.
+        sizes: numbers of items to cross-validate at; those of J and more are left out.
+        barred: places never to be chosen adaptively (`flag_items`).
+
+    Raises:
+        ScoringError: an entry is missing or not 0 or 1, or there are fewer models than folds.
+    """
+    answers = checked_responses(responses)
+    if len(answers) < N_FOLDS:
+        raise ScoringError(
+            f"{len(answers)} models answered, expected at least {N_FOLDS} to cross-validate an "
+            "estimator; calibrate on more models"
+        )
+    rng = np.random.default_rng(seed)
+    folds = rng.permutation(len(answers)) % N_FOLDS
+    within = tuple(sorted(size for size in sizes if N_COMMON <= size < answers.shape[1]))
+    errors: dict[int, list[FloatArray]] = {size: [] for size in within}
+    for fold in range(N_FOLDS):
+        estimator = Adaptive(fit_traits(answers[folds != fold], n_traits), barred=barred)
+        held_out = answers[folds == fold] > 0.5
+        for _ in range(N_DRAWS):
+            for size, rows in try_out(estimator, held_out, within, rng).items():
+                errors[size].append(rows)
+    validation = tuple(_validation(size, np.concatenate(errors[size], axis=1)) for size in within)
+    return Adaptive(fit_traits(answers, n_traits), validation, tuple(barred))
+
+
+def try_out(
+    estimator: Adaptive, answers: BoolArray, sizes: Sequence[int], rng: np.random.Generator
+) -> dict[int, FloatArray]:
+    """Errors, standard errors and the plain mean's errors, `(3, n_models)` for each size."""
+    truth, order = answers.mean(axis=1), rng.permutation(answers.shape[1])
+    rows = {}
+    for n, seen in ask(estimator, answers, sizes, order).items():
+        estimates = estimator.estimates(seen, answers)
+        plain = answers[:, order[:n]].mean(axis=1)
+        rows[n] = np.array([estimates.mean - truth, estimates.se, plain - truth])
+    return rows
+
+
+def ask(
+    estimator: Adaptive, answers: BoolArray, sizes: Sequence[int], order: NDArray[np.intp]
+) -> dict[int, BoolArray]:
+    """What models whose answers are known would be asked by the time they have seen each size.
+
+    Args:
+        answers: `(n_models, J)`; only those asked for are looked at.
+        order: `(J,)` a random order of all items.
+
+    Returns:
+        size → `(n_models, J)` which items were seen.
+    """
+    seen = np.zeros(answers.shape, dtype=bool)
+    seen[:, order[: estimator.n_common]] = True
+    asked, n = {}, min(estimator.n_common, len(order))
+    for size in sizes:
+        while n < size:
+            batch = min(BATCH if n < 50 else 2 * BATCH, size - n)
+            chosen = estimator.choose(seen, answers & seen, batch, order)
+            np.put_along_axis(seen, chosen, True, axis=1)
+            n += batch
+        asked[size] = seen.copy()
+    return asked
+
+
+def flag_items(responses: ArrayLike) -> dict[str, tuple[int, ...]]:
+    """Items not to be chosen adaptively: `no_variance`, and `negative` discrimination.
+
+    Negative is a correlation below zero between an item and the number of right answers to the
+    others: the able do worse on it.
+    """
+    answers = checked_responses(responses)
+    varies = answers.min(axis=0) < answers.max(axis=0)
+    rest = answers.sum(axis=1, keepdims=True) - answers
+    covariance = ((answers - answers.mean(axis=0)) * (rest - rest.mean(axis=0))).sum(axis=0)
+    return {
+        "no_variance": tuple(np.flatnonzero(~varies).tolist()),
+        "negative": tuple(np.flatnonzero(varies & (covariance < 0.0)).tolist()),
+    }
+
+
+def _validation(n: int, rows: FloatArray) -> Validation:
+    errors, ses, plain = rows
+    surprise = np.abs(errors) / np.maximum(ses, 1e-9)
+    factor = float(np.quantile(surprise, 0.95)) / NORMAL_95
+    return Validation(
+        n,
+        float(np.abs(errors).mean()),
+        float(np.abs(plain).mean()),
+        float(np.clip(factor, 0.7, 5.0)),
+    )
