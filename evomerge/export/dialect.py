@@ -8,6 +8,9 @@ from dataclasses import replace
 from evomerge.export.phrases import PHRASES, Entry, Numbers, Phrase
 from evomerge.records import GroupRecipe, Recipe
 
+KEPT = "the base's"
+"""What stands for the group of tensors that no group of the recipe holds."""
+
 _WIDTH = 90
 
 
@@ -17,17 +20,18 @@ class Dialect:
     Args:
         recipe: the merge; most of its layer groups, or all, have the method of the file.
         method: our name of this method, one of `PHRASES`.
+        keeps_some: whether some tensors stay the base's, the group `KEPT`.
 
     `experts` are those that the file names: without weights of their own, experts that no group
     merges are left out.
     """
 
-    def __init__(self, recipe: Recipe, method: str) -> None:
+    def __init__(self, recipe: Recipe, method: str, *, keeps_some: bool = False) -> None:
         self.phrase: Phrase = PHRASES[method]
         self._method = method
-        self._groups = recipe.groups
+        self._groups = {**recipe.groups, **(_kept(recipe, method) if keeps_some else {})}
         names = recipe.experts
-        spoken = {name: _spoken(group, len(names), method) for name, group in recipe.groups.items()}
+        spoken = {name: _spoken(group, len(names), method) for name, group in self._groups.items()}
         merged = [i for i in range(len(names)) if any(_weight(g, i) for g in spoken.values())]
         kept = range(len(names)) if self.phrase.weighted or not self._drops_idle else merged
         self.experts = tuple(names[i] for i in kept)
@@ -36,7 +40,7 @@ class Dialect:
         }
         self._entries = {
             name: self.phrase.say(self._numbers[name])
-            for name in recipe.groups
+            for name in self._groups
             if self._is_said(name)
         }
 
@@ -87,6 +91,12 @@ def common_method(recipe: Recipe) -> str:
 
 def _fits(group: GroupRecipe, method: str) -> bool:
     return group.method == method or (group.method, method) == ("linear", "task_arithmetic")
+
+
+def _kept(recipe: Recipe, method: str) -> dict[str, GroupRecipe]:
+    """`KEPT` as a group that merges nobody, its other values those of a group of the method."""
+    like = next(group for group in recipe.groups.values() if _fits(group, method))
+    return {KEPT: GroupRecipe(method, {**like.values, "coefficient": 0.0})}
 
 
 def _spoken(group: GroupRecipe, n_experts: int, method: str) -> GroupRecipe:

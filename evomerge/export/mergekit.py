@@ -6,21 +6,18 @@ a filter is a substring of tensor names of which the first that fits decides.
 
 import io
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 
 from ruamel.yaml import YAML
 
-from evomerge.export.dialect import Dialect, common_method
+from evomerge.export.dialect import KEPT, Dialect, common_method
 from evomerge.export.phrases import PHRASES, Entry
 from evomerge.export.slices import Slice, misread, slices
 from evomerge.merge.groups import assign
-from evomerge.records import GroupRecipe, Recipe
+from evomerge.records import Recipe
 
 Conditional = list[dict[str, str | float]]
-_KEPT = "the base's"
-"""What stands for the group of tensors that no group of the recipe holds."""
-
 _SHOWN = 5
 _UNTRANSLATED = """\
 # Merged by {method}, which mergekit does not have as evomerge defines it.
@@ -58,13 +55,11 @@ def mergekit_config(
     if method not in PHRASES:
         return _UNTRANSLATED.format(method=method)
     owners = {
-        name: group if group in recipe.groups else _KEPT
+        name: group if group in recipe.groups else KEPT
         for name, group in assign(tensors, tuple(recipe.groups)).items()
     }
-    if _KEPT in owners.values():
-        recipe = replace(recipe, groups={**recipe.groups, _KEPT: _without_experts(recipe, method)})
     parts = slices(owners)
-    dialect = Dialect(recipe, method)
+    dialect = Dialect(recipe, method, keeps_some=KEPT in owners.values())
     writer = _Writer(dialect, models)
     config = {
         **writer.head(),
@@ -74,12 +69,6 @@ def mergekit_config(
     }
     lines = [*dialect.caveats(), *_filter_caveat(parts, owners)]
     return "".join(f"# {line}\n" for line in lines) + _yaml(config)
-
-
-def _without_experts(recipe: Recipe, method: str) -> GroupRecipe:
-    """A layer group of the method whose merge is the base."""
-    like = next(group for group in recipe.groups.values() if group.method == method)
-    return replace(like, values={**like.values, "coefficient": (0.0,) * len(recipe.experts)})
 
 
 class _Writer:

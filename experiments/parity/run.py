@@ -42,6 +42,7 @@ from evomerge.export.phrases import PHRASES  # noqa: E402
 from evomerge.merge.random_bits import N_VALUES, random_bits, stream_key  # noqa: E402
 from tests.merge.mergekit.cases import CASES  # noqa: E402
 from tests.merge.mergekit.draws import DRAWN, N_DRAWS, vector, what_is_drawn  # noqa: E402
+from tests.merge.mergekit.examples import EXAMPLES  # noqa: E402
 from tests.merge.mergekit.exports import EXPORTS  # noqa: E402
 from tests.merge.mergekit.exports import FAMILY as EXPORTED_FAMILY  # noqa: E402
 from tests.merge.mergekit.families import FAMILIES, Family  # noqa: E402
@@ -76,13 +77,16 @@ def main() -> None:
 
 
 def configurations(family: Family) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """What mergekit merges of a family, by name: the cases, and what evomerge exports."""
+    """What mergekit merges of a family, by name: cases, what evomerge exports, example files."""
     for case in CASES.values():
         if family.name in case.families:
             yield f"{case.name}/{family.name}", case.config()
     if family == EXPORTED_FAMILY:
         for export in EXPORTS.values():
             yield f"export/{export.method}", yaml.safe_load(export.text())
+    if family.name == "examples":
+        for name, path in EXAMPLES.items():
+            yield f"example/{name}", yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def write_models(family: Family, folder: Path) -> Path:

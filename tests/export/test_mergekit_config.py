@@ -176,14 +176,6 @@ def test_a_method_that_is_not_translated_is_told_and_not_guessed(base: Checkpoin
     assert "Merged by pcb" in text
 
 
-def test_routers_that_stay_the_bases_have_no_weight() -> None:
-    layers = [f"model.layers.{i}.mlp.{x}.weight" for i in (0, 1) for x in ("gate", "experts.0.w1")]
-    names = ["model.embed_tokens.weight", *layers, "model.norm.weight"]
-    config = read(written(recipe_for(names), names))
-    assert setting(config, "model.layers.1.mlp.gate.weight", "red", "weight") == 0
-    assert setting(config, "model.layers.1.mlp.experts.0.w1.weight", "red", "weight") != 0
-
-
 def groups_of(method: str, tensors: Sequence[str], **values: ParameterValue) -> Recipe:
     """A recipe with the same values everywhere, others at their defaults."""
     made = recipe_for(list(tensors))
@@ -255,3 +247,18 @@ def test_methods_that_no_release_has_are_told(base: Checkpoint) -> None:
     names = list(base.infos())
     text = written(groups_of("ram", names, coefficient=1.0), names)
     assert text.startswith("# ram is in no release of mergekit up to 0.1.4.")
+
+
+def test_routers_that_stay_the_bases_have_no_weight() -> None:
+    layers = [f"model.layers.{i}.mlp.{x}.weight" for i in (0, 1) for x in ("gate", "experts.0.w1")]
+    names = ["model.embed_tokens.weight", *layers, "model.norm.weight"]
+    config = read(written(recipe_for(names), names))
+    assert setting(config, "model.layers.1.mlp.gate.weight", "red", "weight") == 0
+    assert setting(config, "model.layers.1.mlp.experts.0.w1.weight", "red", "weight") != 0
+
+
+def test_routers_that_stay_the_bases_are_told_where_experts_have_no_weights() -> None:
+    layers = [f"model.layers.{i}.mlp.{x}.weight" for i in (0, 1) for x in ("gate", "experts.0.w1")]
+    names = ["model.embed_tokens.weight", *layers, "model.norm.weight"]
+    text = written(groups_of("model_stock", names, coefficient=1.0), names)
+    assert "#   the base's" in text

@@ -378,3 +378,27 @@ def test_arcee_fusion_tells_rows_apart_by_divergences_below_float32():
     merged = merge_arrays("arcee_fusion", base, [expert], coefficient=1.0, iqr=0.5)
     assert torch.equal(merged[0], base[0])
     assert (merged[1] != base[1]).sum() == 32
+
+
+@pytest.mark.parametrize("method", ["della", "della_linear"])
+@pytest.mark.parametrize("shape", [(6, 1), (1,), ()])
+def test_della_of_rows_of_one_entry_keeps_at_the_density(method, shape):
+    base, expert = torch.zeros(shape), torch.ones(shape)
+    values = {"coefficient": 1.0, "density": 0.5, "epsilon": 0.5}
+    merged = [merge_arrays(method, base, [expert], seed=seed, **values) for seed in range(40)]
+    assert set(torch.stack(merged).flatten().tolist()) == {0.0, 2.0}
+
+
+def test_ties_at_a_threshold_of_zero_averages_only_what_changed():
+    base = torch.zeros(8)
+    sparse = torch.tensor([4.0, 0, 0, 0, 0, 0, 0, 0])
+    full = torch.full((8,), 2.0)
+    merged = merge_arrays("ties", base, [sparse, full], coefficient=1.0, density=(0.5, 1.0))
+    assert torch.equal(merged, torch.tensor([3.0, 2, 2, 2, 2, 2, 2, 2]))
+
+
+def test_signed_coefficients_that_nearly_cancel_do_not_blow_up_ties():
+    base, plus, minus = torch.zeros(4), torch.ones(4), -torch.ones(4)
+    values = {"coefficient": (1.0, -1.0 + 1e-6), "density": 1.0}
+    merged = merge_arrays("ties", base, [plus, minus], **values)
+    assert torch.allclose(merged, torch.ones(4), atol=1e-5)

@@ -74,12 +74,13 @@ def test_karcher_is_the_weighted_riemannian_mean_of_the_directions(family):
 
 @settings(max_examples=12)
 @given(SEVERAL)
-def test_karcher_of_mergekit_is_that_of_whole_weights(family):
+def test_karcher_of_mergekit_takes_ten_steps_with_whole_weights(family):
     base, experts, weights = family
     stack = torch.stack(experts).double()
     if base.numel() > 3:
         merged = merge_arrays("karcher:mergekit", base, experts, coefficient=weights)
-        assert_close(merged, tangent_mean(stack, weights, n_steps=300), atol=3e-5)
+        # Ten steps, or fewer where one would turn by less than 1e-5.
+        assert_close(merged, tangent_mean(stack, weights, n_steps=10), atol=2e-3)
 
 
 @settings(max_examples=30)

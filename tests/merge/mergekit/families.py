@@ -31,6 +31,7 @@ class Family:
         change: the standard deviation of the experts' changes, in units of the weights, which have
             one of 0.05, or are near 1 in norms.
         opposed: whether expert `b` changes against what the others have in common.
+        experts: their names.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Family:
     tied: bool
     change: float
     opposed: bool = False
+    experts: tuple[str, ...] = EXPERTS
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of each tensor."""
@@ -114,7 +116,7 @@ class Family:
 
 @cache
 def _models(family: Family) -> dict[str, dict[str, Tensor]]:
-    return {"base": family.base(), **{expert: family.expert(expert) for expert in EXPERTS}}
+    return {"base": family.base(), **{expert: family.expert(expert) for expert in family.experts}}
 
 
 FAMILIES = {
@@ -124,5 +126,7 @@ FAMILIES = {
         Family("tied", seed=1, layers=2, tied=True, change=1e-2),
         # Changes so small, and so opposed, that mergekit's guards against division by zero act.
         Family("small", seed=2, layers=1, tied=True, change=1e-4, opposed=True),
+        # The models that `tests/mergekit/examples` name.
+        Family("examples", 3, 4, tied=False, change=1e-2, experts=("red", "blue", "green")),
     )
 }
