@@ -125,6 +125,45 @@ def export(
 
 
 @app.command()
+def transplant(
+    model: Annotated[Path, typer.Argument(help="Model folder, Hugging Face format.")],
+    donor: Annotated[Path, typer.Argument(help="Folder of the model whose tokenizer it gets.")],
+    out_dir: Annotated[Path, typer.Argument(help="New folder for the model.")],
+    k: Annotated[int, typer.Option(min=1, help="Shared tokens that a new one is made of.")] = 64,
+    anchors: Annotated[
+        int | None, typer.Option(min=1, help="Choose among so many shared tokens; all by default.")
+    ] = None,
+    at_once: Annotated[
+        int, typer.Option(min=1, help="Choose so many at a time: faster, a little less exact.")
+    ] = 1,
+) -> None:
+    """Give a model the tokenizer of another one, without training.
+
+    Example: evomerge transplant expert/ base/ expert-with-tokens-of-base/ --at-once 8
+    """
+    from evomerge.run.transplanting import transplant_tokenizer
+
+    transplant_tokenizer(model, donor, out_dir, k=k, anchors=anchors, at_once=at_once)
+
+
+@app.command()
+def merge(
+    config: Annotated[
+        Path, typer.Argument(help="Configuration of mergekit (YAML).", show_default=False)
+    ],
+    out_dir: Annotated[Path, typer.Argument(help="New folder for the model.")],
+    seed: Annotated[int, typer.Option(help="Key of random masks.")] = 0,
+) -> None:
+    """Merge models as a configuration of mergekit says.
+
+    Example: evomerge merge mergekit_config.yml merged/
+    """
+    from evomerge.run.merging import merge_configuration
+
+    merge_configuration(config, out_dir, seed=seed)
+
+
+@app.command()
 def evaluate(
     model_dir: Annotated[Path, typer.Argument(help="Model folder, Hugging Face format.")],
     config: ConfigPath,
@@ -178,6 +217,17 @@ def plan(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = Fals
         _print_json(asdict(forecast))
     else:
         print_forecast(forecast)
+
+
+@app.command()
+def prepare(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = False) -> None:
+    """Collect the statistics of text that merge methods need, each once; a run does it itself.
+
+    Example: evomerge prepare experiments/regmean.yaml
+    """
+    from evomerge.run.preparing import prepare_experiment, print_preparation
+
+    _print(prepare_experiment(config, overrides or ()), as_json, print_preparation)
 
 
 @app.command()

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
@@ -161,7 +161,10 @@ class Estimate:
 
         The same standard error as lm-eval's `mean_stderr`; NaN for fewer than two values.
         """
-        n = len(values)
+        n, n_right = len(values), values.count(1.0)
+        if n > 1 and n_right + values.count(0.0) == n:  # most metrics; counting is faster
+            mean = n_right / n
+            return cls(mean, math.sqrt(mean * (1.0 - mean) / (n - 1)), n)
         mean = math.fsum(values) / n
         if n < 2:
             return cls(mean, math.nan, n)
@@ -217,6 +220,7 @@ class TensorSource(Protocol):
         """The tensor, memory-mapped where possible: read it, never write to it."""
 
 
+@runtime_checkable
 class LowRankSource(TensorSource, Protocol):
     """A model that is stored as a base and a low-rank change of some of its matrices."""
 

@@ -2,6 +2,9 @@
 
 import json
 import math
+import statistics
+
+import pytest
 
 from evomerge.records import Estimate
 
@@ -14,3 +17,11 @@ def test_a_standard_error_that_nobody_knows_is_null_in_json() -> None:
         "se": None,
         "n": 1,
     }
+
+
+@pytest.mark.parametrize("n_right", [0, 1, 7, 19, 20])
+def test_an_estimate_of_right_and_wrong_is_that_of_any_numbers(n_right: int) -> None:
+    values = [1.0] * n_right + [0.0] * (20 - n_right)
+    estimate = Estimate.of(values)
+    assert estimate.mean == statistics.fmean(values)
+    assert estimate.se == pytest.approx(statistics.stdev(values) / math.sqrt(20), rel=1e-12)

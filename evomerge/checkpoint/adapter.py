@@ -8,7 +8,8 @@ from torch import Tensor
 from evomerge.checkpoint.adapter_changes import Change, Changes, find_changes
 from evomerge.checkpoint.adapter_formulas import low_rank
 from evomerge.checkpoint.files import is_adapter
-from evomerge.checkpoint.reader import Checkpoint, open_adapter_file, open_checkpoint
+from evomerge.checkpoint.reader import HEADS, Checkpoint, open_adapter_file, open_checkpoint
+from evomerge.checkpoint.vocabulary_tables import vocabulary_tables
 from evomerge.records import TensorInfo
 
 
@@ -77,6 +78,9 @@ OpenModel = Checkpoint | AdaptedModel
 def open_model(path: Path, base: Checkpoint) -> OpenModel:
     """Open an expert: a model folder, or the folder of an adapter of the base.
 
+    An expert that ties its head to its embedding, beside a base that does not, has the embedding
+    under both names: that is what it computes with.
+
     Raises:
         ModelError: the folder or its files are missing, damaged or not what they claim to be; the
             adapter is of a kind that is no plain change of weights, or changes what the base does
@@ -84,7 +88,9 @@ def open_model(path: Path, base: Checkpoint) -> OpenModel:
         ShapeError: the adapter does not fit the base's shapes.
     """
     stored = open_stored(path)
-    return AdaptedModel(base, stored, find_changes(base, stored)) if is_adapter(path) else stored
+    if is_adapter(path):
+        return AdaptedModel(base, stored, find_changes(base, stored))
+    return _untied(stored, base)
 
 
 def open_stored(path: Path) -> Checkpoint:
@@ -94,3 +100,12 @@ def open_stored(path: Path) -> Checkpoint:
         ModelError: the folder or its files are missing, damaged or not what they claim to be.
     """
     return open_adapter_file(path) if is_adapter(path) else open_checkpoint(path)
+
+
+def _untied(expert: Checkpoint, base: Checkpoint) -> Checkpoint:
+    for head in HEADS:
+        if head in base.infos() and head not in expert.infos() and expert.ties_embeddings:
+            tables, _ = vocabulary_tables(expert.infos(), expert.config)
+            if len(tables) == 1:
+                return expert.with_second_name(tables[0], head)
+    return expert

@@ -8,6 +8,7 @@ from typing import Any
 from evomerge.errors import ModelError
 
 CONFIG = "config.json"
+GENERATION = "generation_config.json"
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -30,7 +31,7 @@ TOKENIZER_FILES = (
 )
 """The tokenizer of a model, with its special tokens and its chat template."""
 
-COPIED_FILES = (CONFIG, "generation_config.json", *TOKENIZER_FILES)
+COPIED_FILES = (CONFIG, GENERATION, *TOKENIZER_FILES)
 """What a merged model takes over from its base, beside the shape of its weights."""
 
 

@@ -3,12 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from evomerge.checkpoint.adapter import AdaptedModel, OpenModel
-from evomerge.checkpoint.fingerprint import pieces
-from evomerge.checkpoint.reader import HEADS, Checkpoint
+from evomerge.checkpoint.reader import HEADS
+from evomerge.checkpoint.vocabulary_rows import Model
 from evomerge.errors import Problem
-
-_PIECE_ENTRIES = 4 << 20
 
 _SAME_CONFIG = {
     "model_type": "only models of one architecture merge tensor by tensor",
@@ -16,8 +13,14 @@ _SAME_CONFIG = {
     "hidden_size": "use a fine-tune of the same base",
     "num_attention_heads": "the same tensors would mean other heads; use a fine-tune of the base",
     "num_key_value_heads": "the same tensors would mean other heads; use a fine-tune of the base",
+    "n_head": "the same tensors would mean other heads; use a fine-tune of the base",
+    "num_heads": "the same tensors would mean other heads; use a fine-tune of the base",
     "head_dim": "the same tensors would mean other heads; use a fine-tune of the base",
     "hidden_act": "weights made for one activation do not work with another",
+    "hidden_activation": "weights made for one activation do not work with another",
+    "activation_function": "weights made for one activation do not work with another",
+    "query_pre_attn_scalar": "attention is scaled differently; use a fine-tune of the same base",
+    "partial_rotary_factor": "positions are encoded differently; use a fine-tune of the same base",
     "num_experts_per_tok": "the routers were trained for another number of active experts",
     "rope_theta": "positions are encoded differently; if you know that the expert works with the "
     "base's value, set it in the expert's config.json",
@@ -25,7 +28,7 @@ _SAME_CONFIG = {
 """Keys of config.json that must agree, with what to do where they do not."""
 
 
-def compare(base: Checkpoint, experts: Mapping[str, OpenModel]) -> list[Problem]:
+def compare(base: Model, experts: Mapping[str, Model]) -> list[Problem]:
     """Everything that keeps the experts from being merged into the base, expert by expert.
 
     Different dtypes are fine: merges have the base's. An empty list means the models fit.
@@ -38,28 +41,7 @@ def compare(base: Checkpoint, experts: Mapping[str, OpenModel]) -> list[Problem]
     return problems
 
 
-def find_non_finite(model: OpenModel) -> list[Problem]:
-    """The stored tensors that hold NaN or infinity, in one streaming pass over all values."""
-    checkpoint = model.stored if isinstance(model, AdaptedModel) else model
-    problems = []
-    for name, info in checkpoint.infos().items():
-        if not info.dtype.is_floating_point:
-            continue
-        flat = checkpoint.read(name).reshape(-1)
-        n_bad = sum(int((~part.isfinite()).sum()) for part in pieces(flat, _PIECE_ENTRIES))
-        if n_bad:
-            problems.append(
-                Problem(
-                    f"model {checkpoint.path}",
-                    f"tensor '{name}' has {n_bad} of {len(flat)} entries that are NaN or "
-                    "infinite, expected finite weights; download the model again, and if that "
-                    "does not help leave it out",
-                )
-            )
-    return problems
-
-
-def _config_differences(base: Checkpoint, expert: OpenModel) -> list[str]:
+def _config_differences(base: Model, expert: Model) -> list[str]:
     messages = []
     for key, next_step in _SAME_CONFIG.items():
         found, expected = _setting(expert.config, key), _setting(base.config, key)
@@ -72,10 +54,11 @@ def _setting(config: Mapping[str, Any], key: str) -> Any:
     if key == "rope_theta" and key not in config:  # where transformers 5 keeps it
         parameters = config.get("rope_parameters")
         return parameters.get(key) if isinstance(parameters, dict) else None
-    return config.get(key)
+    text = config.get("text_config")
+    return config.get(key, text.get(key) if isinstance(text, Mapping) else None)
 
 
-def _tensor_differences(base: Checkpoint, expert: OpenModel) -> list[str]:
+def _tensor_differences(base: Model, expert: Model) -> list[str]:
     expected, found = dict(base.infos()), dict(expert.infos())
     messages = []
     for head in HEADS:

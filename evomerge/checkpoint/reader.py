@@ -1,7 +1,7 @@
 """A model on disk as a source of memory-mapped tensors."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from evomerge.checkpoint.files import (
     read_json,
     tensor_files,
 )
+from evomerge.checkpoint.quantised import refuse_quantised
 from evomerge.errors import ModelError
 from evomerge.records import TensorInfo
 
@@ -38,6 +39,9 @@ DTYPES: dict[str, torch.dtype] = {
 HEADS = ("lm_head.weight", "embed_out.weight")
 """Names of output projections that are the embedding itself in a model with tied embeddings."""
 
+DIGESTS = "sha256"
+"""Where the metadata of a file that was written here has the SHA-256 of each tensor, as JSON."""
+
 _MAX_HEADER_BYTES = 100_000_000  # safetensors' own limit
 
 
@@ -48,9 +52,10 @@ class Checkpoint:
     are touched, shared with other processes, and dropped by the system when memory is short.
     """
 
-    def __init__(self, path: Path, config: Mapping[str, Any], shards: "list[_Shard]") -> None:
+    def __init__(self, path: Path, config: Mapping[str, Any], shards: "Sequence[Shard]") -> None:
         self.path = path
         self.config = config
+        self.shards = tuple(shards)
         self._shards = {name: shard for shard in shards for name in shard.infos}
         self._infos = {name: info for shard in shards for name, info in shard.infos.items()}
         self._views: dict[str, Tensor] = {}
@@ -58,6 +63,19 @@ class Checkpoint:
     def infos(self) -> Mapping[str, TensorInfo]:
         """Every tensor's name, shape and dtype, in the order of the data; no values are read."""
         return self._infos
+
+    @property
+    def ties_embeddings(self) -> bool:
+        """Whether the model's output projection is its embedding."""
+        return _ties_embeddings(self.config)
+
+    def with_second_name(self, name: str, second: str) -> "Checkpoint":
+        """The same model with a tensor under a second name as well."""
+        other = Checkpoint(self.path, self.config, self.shards)
+        info = self._infos[name]
+        other._infos[second] = TensorInfo(second, info.shape, info.dtype)
+        other._views[second] = self.read(name)
+        return other
 
     def read(self, name: str) -> Tensor:
         """The tensor as a view of the mapped file: read it, never write to it.
@@ -84,12 +102,9 @@ def open_checkpoint(path: Path) -> Checkpoint:
     """
     check_folder(path)
     config = read_json(path / CONFIG)
-    if "quantization_config" in config:
-        raise ModelError(
-            f"model {path} is quantised (its {CONFIG} has a quantization_config), expected plain "
-            "floating-point weights; use the model it was made from, or dequantise and save it"
-        )
-    shards = [_Shard(file, listed) for file, listed in tensor_files(path).items()]
+    refuse_quantised(path, config, ())  # before tensors of dtypes that are unknown here
+    shards = [Shard(file, listed) for file, listed in tensor_files(path).items()]
+    refuse_quantised(path, config, (info for shard in shards for info in shard.infos.values()))
     _leave_out_tied_head(config, shards)
     return Checkpoint(path, config, shards)
 
@@ -107,16 +122,36 @@ def open_adapter_file(path: Path) -> Checkpoint:
             "run code when loaded and is refused"
         )
     config = read_json(path / ADAPTER_CONFIG)
-    return Checkpoint(path, config, [_Shard(path / ADAPTER, None)])
+    return Checkpoint(path, config, [Shard(path / ADAPTER, None)])
 
 
-class _Shard:
-    """One safetensors file, open and mapped."""
+def open_tensors(file: Path) -> Checkpoint:
+    """Open a single safetensors file that is neither model nor adapter, and has no config.
+
+    Raises:
+        ModelError: it is missing, damaged or not what it claims to be.
+    """
+    return Checkpoint(file, {}, [Shard(file, None)])
+
+
+class Shard:
+    """One safetensors file, open and mapped.
+
+    `names` are all its tensors in the order of their bytes, `infos` those that are the model's.
+
+    Args:
+        file: the file.
+        listed: the tensors that an index says it holds, if there is one.
+
+    Raises:
+        ModelError: it is damaged, not what it claims to be, or not what the index says.
+    """
 
     def __init__(self, file: Path, listed: set[str] | None) -> None:
         self.file = file
         self._handle = _opened(file)
-        self.infos = {name: self._info(name) for name in self._handle.offset_keys()}
+        self.names: tuple[str, ...] = tuple(self._handle.offset_keys())
+        self.infos = {name: self._info(name) for name in self.names}
         odd = sorted(listed ^ set(self.infos)) if listed is not None else []
         if odd:
             raise ModelError(
@@ -125,8 +160,23 @@ class _Shard:
             )
 
     def read(self, name: str) -> Tensor:
+        """A tensor as a view of the mapped file."""
         tensor: Tensor = self._handle.get_tensor(name)
         return tensor
+
+    def digests(self) -> dict[str, str]:
+        """The SHA-256 of the bytes of tensors, where the file itself tells them."""
+        try:
+            told = json.loads((self._handle.metadata() or {}).get(DIGESTS, "{}"))
+        except ValueError:
+            return {}
+        return told if isinstance(told, dict) else {}
+
+    def header(self) -> bytes:
+        """The bytes before those of the first tensor."""
+        with self.file.open("rb") as opened:
+            length = opened.read(8)
+            return length + opened.read(int.from_bytes(length, "little"))
 
     def _info(self, name: str) -> TensorInfo:
         entry = self._handle.get_slice(name)
@@ -134,7 +184,8 @@ class _Shard:
         if kind not in DTYPES:
             raise ModelError(
                 f"{self.file}: tensor '{name}' has dtype {kind}, expected one of "
-                f"{', '.join(DTYPES)}; convert the model to bfloat16 first"
+                f"{', '.join(DTYPES)}; use the model before it was quantised, or convert it to "
+                "bfloat16 first"
             )
         return TensorInfo(name, tuple(entry.get_shape()), DTYPES[kind])
 
@@ -171,7 +222,7 @@ def _refuse_repeated_names(file: Path) -> None:
         json.loads(opened.read(n_bytes), object_pairs_hook=unique)
 
 
-def _leave_out_tied_head(config: Mapping[str, Any], shards: list[_Shard]) -> None:
+def _leave_out_tied_head(config: Mapping[str, Any], shards: list[Shard]) -> None:
     """Forget a stored copy of the head where the model ties it to the embedding.
 
     Loading the model would ignore the copy; merging it as a tensor of its own would make the merge

@@ -1,21 +1,22 @@
 """Writing a merge as a model folder that Hugging Face loads, all of it or nothing."""
 
 import json
-import math
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import MappingProxyType
+from typing import TypeVar
 from uuid import uuid4
 
 from huggingface_hub import split_state_dict_into_shards_factory
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
 from evomerge.checkpoint.files import CONFIG, COPIED_FILES, INDEX, TOKENIZER_FILES
+from evomerge.checkpoint.manifest import MANIFEST, manifest_of
 from evomerge.checkpoint.reader import Checkpoint
+from evomerge.checkpoint.stream import StreamedFile, in_threads, n_bytes
 from evomerge.errors import (
     InfrastructureError,
     ModelError,
@@ -26,6 +27,8 @@ from evomerge.errors import (
 from evomerge.records import TensorInfo
 
 _SHARD_BYTES = 5_000_000_000
+
+T = TypeVar("T")
 
 
 def write_checkpoint(
@@ -41,11 +44,13 @@ def write_checkpoint(
 ) -> None:
     """Write tensors as a model like another one: safetensors, its config, its tokenizer.
 
-    The folder is written aside and renamed when complete, so that `out_dir` never holds half a
-    model. One shard is held in memory at a time when the tensors come in the order of `like`.
+    The folder is written aside, brought to the disk and renamed when complete, so that `out_dir`
+    never holds half a model. Its digests are beside the weights, for `sha256sum -c SHA256SUMS`.
+    Tensors are written in threads as they come, in any order, and a few are in memory at a time.
 
     Args:
-        tensors: exactly the tensors of `infos`: names, shapes, dtypes; all finite.
+        tensors: exactly the tensors of `infos`: names, shapes, dtypes; all finite. The values of a
+            mapping are looked up in threads.
         out_dir: a folder that does not exist or is empty.
         like: the base; only read.
         infos: the tensors of the new model in their order, where they are not those of `like`.
@@ -66,10 +71,9 @@ def write_checkpoint(
             f"{out_dir} exists and is not an empty folder; expected a new one: choose another "
             "name, or remove it first"
         )
-    pairs = tensors.items() if isinstance(tensors, Mapping) else tensors
     expected = like.infos() if infos is None else infos
     with _complete_or_absent(out_dir) as folder:
-        _write_shards(_checked(pairs, expected), folder, expected, shard_bytes)
+        _write_tensors(tensors, folder, expected, shard_bytes)
         _copy(COPIED_FILES, like.path, folder)
         if config_changes:
             text = json.dumps({**like.config, **config_changes}, indent=2, ensure_ascii=False)
@@ -80,6 +84,7 @@ def write_checkpoint(
             _copy(TOKENIZER_FILES, tokenizer_from, folder)
         for name, text in documents.items():
             (folder / name).write_text(text, encoding="utf-8")
+        (folder / MANIFEST).write_text(manifest_of(folder.iterdir()), encoding="utf-8")
 
 
 def _copy(names: Iterable[str], source: Path, folder: Path) -> None:
@@ -95,8 +100,11 @@ def _complete_or_absent(out_dir: Path) -> Iterator[Path]:
     try:
         aside.mkdir(parents=True)
         yield aside
+        for path in (*aside.iterdir(), aside):
+            _sync(path)
         aside.rename(out_dir)
-    except (OSError, SafetensorError) as error:
+        _sync(out_dir.parent)
+    except OSError as error:
         raise InfrastructureError(
             f"cannot write {out_dir}: {error}; free space or choose another place, then try again: "
             "nothing half-written is left"
@@ -105,19 +113,63 @@ def _complete_or_absent(out_dir: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _checked(
-    pairs: Iterable[tuple[str, Tensor]], expected: Mapping[str, TensorInfo]
-) -> Iterator[tuple[str, Tensor]]:
+def _sync(path: Path) -> None:
+    """Wait until a file or the entries of a folder are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_tensors(
+    tensors: Iterable[tuple[str, Tensor]] | Mapping[str, Tensor],
+    folder: Path,
+    expected: Mapping[str, TensorInfo],
+    shard_bytes: int,
+) -> None:
+    """Write every tensor to its place in its file, and the index if there are several files."""
+    split = split_state_dict_into_shards_factory(
+        dict(expected),
+        get_storage_size=n_bytes,
+        filename_pattern="model{suffix}.safetensors",
+        max_shard_size=shard_bytes,
+    )
+    with ExitStack() as open_files:
+        files = {
+            file: open_files.enter_context(
+                closing(StreamedFile(folder / file, [expected[name] for name in names]))
+            )
+            for file, names in split.filename_to_tensors.items()
+        }
+
+        def consume(name: str, tensor: Tensor) -> None:
+            _check(name, tensor, expected[name])
+            files[split.tensor_to_filename[name]].write(name, tensor)
+
+        if isinstance(tensors, Mapping):
+            list(_each_once(((name, None) for name in tensors), expected))
+            in_threads(tensors, consume)
+        else:
+            in_threads(_each_once(tensors, expected), consume)
+    if split.is_sharded:
+        index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
+        (folder / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
+
+
+def _each_once(
+    pairs: Iterable[tuple[str, T]], expected: Mapping[str, TensorInfo]
+) -> Iterator[tuple[str, T]]:
+    """The pairs, if their names are those expected."""
     seen: set[str] = set()
-    for name, tensor in pairs:
+    for name, value in pairs:
         if name not in expected or name in seen:
             raise ModelError(
                 f"tensor '{name}' was given {'twice' if name in seen else 'and is unknown'}, "
                 "expected each tensor of the model once; write what PreparedMerge.merged yields"
             )
         seen.add(name)
-        _check(name, tensor, expected[name])
-        yield name, tensor
+        yield name, value
     if missing := [name for name in expected if name not in seen]:
         raise ModelError(
             f"{len(missing)} of the model's {len(expected)} tensors were not given, the first is "
@@ -143,31 +195,3 @@ def _check(name: str, tensor: Tensor, expected: TensorInfo) -> None:
                 f"tensor '{name}' has entries that are NaN or infinite, expected finite weights; "
                 "nothing was written"
             )
-
-
-def _write_shards(
-    pairs: Iterator[tuple[str, Tensor]],
-    folder: Path,
-    infos: Mapping[str, TensorInfo],
-    shard_bytes: int,
-) -> None:
-    """Write each file as soon as its tensors are there, and the index if there are several."""
-    split = split_state_dict_into_shards_factory(
-        dict(infos),
-        get_storage_size=_n_bytes,
-        filename_pattern="model{suffix}.safetensors",
-        max_shard_size=shard_bytes,
-    )
-    waiting: dict[str, dict[str, Tensor]] = {file: {} for file in split.filename_to_tensors}
-    for name, tensor in pairs:
-        file = split.tensor_to_filename[name]
-        waiting[file][name] = tensor.contiguous()
-        if len(waiting[file]) == len(split.filename_to_tensors[file]):
-            save_file(waiting.pop(file), folder / file, metadata={"format": "pt"})
-    if split.is_sharded:
-        index = {"metadata": split.metadata, "weight_map": split.tensor_to_filename}
-        (folder / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
-
-
-def _n_bytes(info: TensorInfo) -> int:
-    return math.prod(info.shape) * info.dtype.itemsize

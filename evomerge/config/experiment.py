@@ -87,6 +87,32 @@ def _is_choice(found: object) -> bool:
     return isinstance(found, str)
 
 
+class Statistics(Section):
+    """What is collected from text for the merge methods that need it, see `evomerge prepare`."""
+
+    texts: dict[Name, Path] = Field(
+        default_factory=dict,
+        description="a text for each model, by the name of an expert or `base`: plain text, or "
+        "JSONL with a document a line under `text`, each a sequence of its own",
+    )
+    n_sequences: int = Field(
+        128, ge=1, le=1_000_000, description="sequences of a text, from its beginning, at most"
+    )
+    sequence_length: int = Field(
+        256, ge=2, le=1_000_000, description="tokens of a sequence; longer documents are cut"
+    )
+    labels: Literal["text", "sampled"] = Field(
+        "text",
+        description="tokens that Fisher information is about: the text's own, or drawn from what "
+        "the model expects there",
+    )
+    folder: Path | None = Field(
+        None,
+        description="where statistics are kept; the user's cache by default. For workers on other "
+        "machines, a folder that all share",
+    )
+
+
 class Merge(Section):
     """How experts are merged and how finely the search may differ between layers."""
 
@@ -102,6 +128,17 @@ class Merge(Section):
     split_modules: bool = Field(
         False, description="give attention, mlp and the rest of a layer genes of their own"
     )
+    routers: bool = Field(
+        False,
+        description="merge the routers of a mixture of experts, with genes of their own; otherwise "
+        "they are the base's",
+    )
+    tokenizer: str | None = Field(
+        None,
+        description="base: merge experts with other tokenizers into the base's, token by token; "
+        "not needed where tokenizers differ in padding or in tokens that one has beyond the other",
+    )
+    statistics: Statistics = Statistics()
 
 
 class Search(Section):

@@ -13,7 +13,14 @@ from evomerge.config.experiment import Experiment
 from evomerge.config.strict_yaml import Document, KeyPath, parse_value, read_document
 from evomerge.errors import ConfigError, Problem
 
-PATH_KEYS: tuple[KeyPath, ...] = (("base",), ("tasks_path",))
+PATH_KEYS: tuple[KeyPath, ...] = (
+    ("base",),
+    ("experts",),
+    ("tasks_path",),
+    ("merge", "statistics", "folder"),
+    ("merge", "statistics", "texts"),
+)
+"""Keys of a path, or of paths by name, relative to the file."""
 
 
 @dataclass(frozen=True)
@@ -103,17 +110,24 @@ def _replaced(node: Any, steps: KeyPath, value: Any) -> Any:
 
 
 def _absolute_paths(data: dict[str, Any], folder: Path) -> dict[str, Any]:
-    for path in PATH_KEYS:
-        if isinstance(data.get(str(path[0])), str):
-            data = _replaced(data, path, str(folder / data[str(path[0])]))
-    experts = data.get("experts")
-    if isinstance(experts, dict):
-        paths = {
-            name: str(folder / value) if isinstance(value, str) else value
-            for name, value in experts.items()
-        }
-        data = {**data, "experts": paths}
+    for key in PATH_KEYS:
+        found = _found(data, key)
+        if isinstance(found, str):
+            data = _replaced(data, key, str(folder / found))
+        elif isinstance(found, dict):
+            paths = {
+                name: str(folder / value) if isinstance(value, str) else value
+                for name, value in found.items()
+            }
+            data = _replaced(data, key, paths)
     return data
+
+
+def _found(node: Any, steps: KeyPath) -> Any:
+    """The value at `steps`; None where there is none."""
+    for step in steps:
+        node = node.get(step) if isinstance(node, dict) else None
+    return node
 
 
 def _understand_rest(data: Any, error: ValidationError) -> Experiment | None:

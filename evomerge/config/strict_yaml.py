@@ -28,6 +28,7 @@ from evomerge.errors import ConfigError, Problem
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
 MAX_ALIASES = 16
+_KEYS = "`base:` and `experts:`"
 UNREADABLE = (YAMLError, ValueError, RecursionError)
 """What ruamel raises on text that is no YAML, no number or date, or nested into itself."""
 
@@ -43,13 +44,18 @@ class Document:
     positions: Positions
 
 
-def read_document(path: Path) -> Document:
+def read_document(path: Path, kind: str = "an experiment file", keys: str = _KEYS) -> Document:
     """The mapping that the file holds, with positions.
+
+    Args:
+        path: the file.
+        kind: what the file should be, for the message if there is none.
+        keys: some that it should have, for the message if it has none.
 
     Raises:
         ConfigError: the file cannot be read, is not a mapping, or uses a refused feature.
     """
-    text = _read_text(path)
+    text = _read_text(path, kind)
     try:
         _refuse_dangerous_features(YAML(typ="rt", pure=True).parse(text), str(path))
         loaded = YAML(typ="rt", pure=True).load(text)
@@ -61,7 +67,7 @@ def read_document(path: Path) -> Document:
         raise _refusal(str(path), f"not valid YAML: {error}") from error
     if not isinstance(loaded, CommentedMap):
         found = "an empty file" if loaded is None else "no mapping"
-        raise _refusal(str(path), f"{found}; expected keys such as `base:` and `experts:`")
+        raise _refusal(str(path), f"{found}; expected keys such as {keys}")
     positions: dict[KeyPath, tuple[int, int]] = {}
     try:
         _collect_positions(loaded, (), positions)
@@ -70,17 +76,15 @@ def read_document(path: Path) -> Document:
         raise _refusal(str(path), "an alias holds itself: write values out") from error
 
 
-def _read_text(path: Path) -> str:
+def _read_text(path: Path, kind: str) -> str:
     try:
         raw = path.read_bytes()
     except FileNotFoundError as error:
-        raise _refusal(str(path), "no such file; expected an experiment file (YAML)") from error
+        raise _refusal(str(path), f"no such file; expected {kind} (YAML)") from error
     except OSError as error:
         raise _refusal(str(path), f"cannot be read: {error.strerror}") from error
     if len(raw) > MAX_BYTES:
-        raise _refusal(
-            str(path), f"has {len(raw)} bytes; an experiment file has at most {MAX_BYTES}"
-        )
+        raise _refusal(str(path), f"has {len(raw)} bytes; {kind} has at most {MAX_BYTES}")
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -104,7 +108,7 @@ def _refuse_dangerous_features(events: Iterable[Event], path: str) -> None:
         tag = getattr(event, "tag", None)
         starts_node = isinstance(event, MappingStartEvent | SequenceStartEvent | ScalarEvent)
         if starts_node and tag is not None:
-            raise _refusal(where, f"the tag `{tag}` is refused: experiment files are plain data")
+            raise _refusal(where, f"the tag `{tag}` is refused: only plain data is read")
 
 
 def _collect_positions(node: Any, path: KeyPath, positions: dict[KeyPath, tuple[int, int]]) -> None:

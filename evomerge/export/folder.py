@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from evomerge.checkpoint.files import is_adapter
 from evomerge.checkpoint.reader import Checkpoint
 from evomerge.checkpoint.writer import write_checkpoint
 from evomerge.export.card import CardData, model_card
@@ -43,5 +44,10 @@ def export_model(
 def _mergekit(base: Checkpoint, card: CardData) -> str:
     infos = base.infos()
     dtype = str(next(iter(infos.values())).dtype).removeprefix("torch.")
-    paths = ModelPaths(card.base, card.experts)
+    experts = {
+        # mergekit's way to say an adapter on its base
+        name: f"{card.base}+{path}" if is_adapter(Path(path)) else path
+        for name, path in card.experts.items()
+    }
+    paths = ModelPaths(card.base, experts)
     return mergekit_config(card.member.recipe, paths, infos, dtype=dtype)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from evomerge.merge.parameters import Parameter
+from evomerge.merge.posts import PostStage
 from evomerge.merge.stages.combine import total
 from evomerge.merge.stages.elect import everyone
 from evomerge.merge.stages.kinds import Combine, Elect, Matrix, Post, Sparsify, Weigh
@@ -12,6 +13,8 @@ from evomerge.merge.stages.weigh import as_given
 from evomerge.merge.statistics import Kind
 
 _MERGEKIT = ":mergekit"
+
+Space = Literal["task_vectors", "weights"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +34,15 @@ class MergeMethod:
         weigh: the factors of the experts.
         elect: which experts take part at each entry.
         combine: one vector from those of the experts.
-        matrix: for methods that merge matrices as a whole, what replaces sparsify, weigh, elect
-            and combine on them; these merge whatever is no matrix of a layer (`groups.is_matrix`).
         post: what is done to this vector, if anything.
+        matrix: for methods that merge matrices as a whole, what replaces the stages from sparsify
+            to post on them; these merge whatever is no matrix of a layer (`groups.is_matrix`).
+        after: the stages written behind the method's name, in their order.
         only_ratios: whether the coefficients count by their ratios alone; coefficients whose sum is
             zero then have no meaning, and leave the base.
+        lenient: whether an expert that the election leaves out takes part all the same where the
+            majority is small beside its vote, see `elect.with_slack`.
+        reads_weights: whether its stages look at weights beside the vectors.
         n_experts: how many experts it merges, no more and no fewer; None where any number.
         whole_model: whether a tensor's merge depends on the experts' other tensors.
         statistics: what must have been collected from text, see `merge.statistics`.
@@ -45,14 +52,17 @@ class MergeMethod:
     summary: str
     reference: str
     parameters: tuple[Parameter, ...]
-    space: Literal["task_vectors", "weights"] = "task_vectors"
+    space: Space = "task_vectors"
     sparsify: Sparsify = keep_all
     weigh: Weigh = as_given
     elect: Elect = everyone
     combine: Combine = total
-    matrix: Matrix | None = None
     post: Post | None = None
+    matrix: Matrix | None = None
+    after: tuple[PostStage, ...] = ()
     only_ratios: bool = False
+    lenient: bool = False
+    reads_weights: bool = False
     n_experts: int | None = None
     whole_model: bool = False
     statistics: tuple[Kind, ...] = ()
@@ -60,12 +70,12 @@ class MergeMethod:
     @property
     def needs_base(self) -> bool:
         """Whether the merge depends on the base where any coefficient differs from zero."""
-        return self.space == "task_vectors"
+        return self.space == "task_vectors" or bool(self.after)
 
     @property
     def definition(self) -> Literal["paper", "mergekit"]:
         """Whose definition it is."""
-        return "mergekit" if self.name.endswith(_MERGEKIT) else "paper"
+        return "mergekit" if _MERGEKIT in self.name else "paper"
 
     @property
     def traits(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ the base bit for bit; a single coefficient of one, with every parameter where it
 gives that expert bit for bit; the order of the experts does not matter.
 """
 
+from collections.abc import Collection
 from difflib import get_close_matches
 
 from evomerge.errors import UsageError
@@ -34,6 +35,7 @@ from evomerge.merge.catalogue.conflicts import (
     WIDEN,
 )
 from evomerge.merge.catalogue.informed import FISHER, REGMEAN
+from evomerge.merge.catalogue.mergekit_options import MERGEKIT_OPTIONS
 from evomerge.merge.catalogue.sparse import (
     ARCEE_FUSION,
     BREADCRUMBS,
@@ -51,15 +53,29 @@ from evomerge.merge.catalogue.sparse import (
     TIES,
     TIES_MERGEKIT,
 )
+from evomerge.merge.catalogue.spectral import (
+    CART,
+    ISO_C,
+    ISO_CTS,
+    OPCM,
+    OPTMERGE,
+    STAR,
+    TSV,
+    WUDI,
+)
 from evomerge.merge.catalogue.sphere import (
     KARCHER,
     KARCHER_MERGEKIT,
     MULTISLERP,
+    MULTISLERP_MERGEKIT,
     NUSLERP,
     SLERP,
     SLERP_MERGEKIT,
 )
+from evomerge.merge.compose import followed_by, wrapped_in
 from evomerge.merge.method import MergeMethod
+from evomerge.merge.posts import POSTS
+from evomerge.merge.wrappers import WRAPPERS
 
 __all__ = ["LINEAR", "METHODS", "TASK_ARITHMETIC", "MergeMethod", "find_method"]
 
@@ -102,8 +118,17 @@ METHODS: dict[str, MergeMethod] = {
         SLERP_MERGEKIT,
         NUSLERP,
         MULTISLERP,
+        MULTISLERP_MERGEKIT,
         KARCHER,
         KARCHER_MERGEKIT,
+        TSV,
+        ISO_C,
+        ISO_CTS,
+        STAR,
+        CART,
+        WUDI,
+        OPTMERGE,
+        OPCM,
         REGMEAN,
         FISHER,
     )
@@ -113,11 +138,30 @@ METHODS: dict[str, MergeMethod] = {
 def find_method(name: str) -> MergeMethod:
     """The method that a recipe or an experiment file names.
 
+    A name is one of the table, maybe in the basis of one of `wrappers`, with any stages of `posts`
+    behind it: `knots(ties)+lines+svc` merges in the basis of KnOTS, scales what TIES gives there by
+    the layer, and calibrates the result.
+
     Raises:
-        UsageError: there is none of this name.
+        UsageError: there is none of this name, or its parts do not go together.
     """
-    if name in METHODS:
-        return METHODS[name]
-    match = get_close_matches(name, METHODS, n=1)
+    rest, plus, post = name.rpartition("+")
+    if plus and ")" not in post:
+        if post not in POSTS:
+            raise UsageError(f"in method '{name}' the stage {_unknown(post, POSTS)}")
+        return followed_by(find_method(rest), POSTS[post])
+    wrapper, bracket, inner = name.removesuffix(")").partition("(")
+    if bracket and name.endswith(")"):
+        if wrapper not in WRAPPERS:
+            raise UsageError(f"in method '{name}' the basis {_unknown(wrapper, WRAPPERS)}")
+        return wrapped_in(WRAPPERS[wrapper], find_method(inner))
+    found = METHODS.get(name) or MERGEKIT_OPTIONS.get(name)
+    if found is None:
+        raise UsageError(f"method {_unknown(name, METHODS)}")
+    return found
+
+
+def _unknown(name: str, table: Collection[str]) -> str:
+    match = get_close_matches(name, table, n=1)
     hint = f"; did you mean '{match[0]}'?" if match else ""
-    raise UsageError(f"method '{name}' is not known, expected one of {', '.join(METHODS)}{hint}")
+    return f"'{name}' is not known, expected one of {', '.join(table)}{hint}"

@@ -1,14 +1,15 @@
-"""The stages of a method, run over a tensor chunk by chunk."""
+"""The stages of a method, run over a tensor: chunk by chunk, or as a whole where they need it."""
 
 import math
 from collections.abc import Iterator, Sequence
 
+import torch
 from torch import Tensor
 
+from evomerge.merge.elementwise import merged_elementwise
 from evomerge.merge.groups import is_matrix
 from evomerge.merge.plans import GroupPlan
-from evomerge.merge.stages.elect import everyone
-from evomerge.merge.stages.kinds import Factor, Matrix, Moves, Post, Stack
+from evomerge.merge.stages.kinds import Post, Stack, Whole
 from evomerge.merge.vectors import ExpertVector
 
 _CHUNK_BYTES = 8 << 20
@@ -16,53 +17,65 @@ _LARGEST_CHUNK = 1 << 16
 """Entries of a chunk: 256 KiB in float32, so that a chunk's work stays in the processor's cache."""
 
 
-def combined(
-    plan: GroupPlan, vectors: Sequence[ExpertVector], spans: Sequence[slice]
-) -> Iterator[tuple[slice, Tensor]]:
+Merged = Iterator[tuple[slice, Tensor]]
+"""A span and the values on it, `(span,)` float32, the caller's to change."""
+
+
+def combined(plan: GroupPlan, vectors: Sequence[ExpertVector], spans: Sequence[slice]) -> Merged:
     """The stages of the plan's method from sparsify to post, span by span.
 
     Args:
         plan: the method with the coefficients and settings of each vector.
         vectors: one a live expert, in the plan's order.
         spans: consecutive spans that cover the tensor.
-
-    Yields:
-        a span and the merged vector Δ on it, `(span,)` float32, the caller's to change.
     """
     method = plan.method
-    if method.matrix is not None and is_matrix(vectors[0].tensor, vectors[0].shape):
-        stack = Stack(vectors, plan.coefficients, plan.settings)
-        yield from _whole(method.matrix, method.post, stack, spans)
-        return
-    kept = [method.sparsify(*pair) for pair in zip(vectors, plan.settings, strict=True)]
     stack = Stack(vectors, plan.coefficients, plan.settings)
-    factors_on = method.weigh(stack)
-    finish = method.post(stack) if method.post else None
-    for span in spans:
-        chunks = [keep(span) for keep in kept]
-        factors = factors_on(span)
-        values = _scaled(chunks, factors)
-        elected = []
-        if method.elect is not everyone:
-            # Experts vote with their coefficients, whatever else weighs them.
-            is_given = factors is plan.coefficients
-            elected = method.elect(values if is_given else _scaled(chunks, plan.coefficients))
-        delta = method.combine(Moves(values, factors, plan.coefficients, elected))
-        yield span, finish(span, delta) if finish else delta
+    if method.matrix is not None and _is_matrix(stack):
+        return _cut(method.matrix(stack), spans)
+    return merged_elementwise(method, stack, spans)
 
 
-def _whole(
-    matrix: Matrix, post: Post | None, stack: Stack, spans: Sequence[slice]
-) -> Iterator[tuple[slice, Tensor]]:
-    """As `combined`, for the methods that merge matrices as a whole."""
-    finish = post(stack) if post else None
-    delta = matrix(stack)
-    for span in spans:
-        yield span, finish(span, delta[span]) if finish else delta[span]
+def followed(
+    plan: GroupPlan, vectors: Sequence[ExpertVector], merged: Merged, spans: Sequence[slice]
+) -> Merged:
+    """The stages behind the method's name, each run on what the one before it gives.
+
+    Args:
+        plan: the method with the coefficients and settings of each vector.
+        vectors: the task vectors, one a live expert, in the plan's order.
+        merged: the Δ of the method itself on these spans.
+        spans: consecutive spans that cover the tensor.
+    """
+    stack = Stack(vectors, plan.coefficients, plan.settings)
+    for after in plan.method.after:
+        if after.only_matrices and not _is_matrix(stack):
+            continue
+        if after.stage is not None:
+            merged = _finished(after.stage, stack, merged)
+        if after.whole is not None:
+            merged = _finished_whole(after.whole, stack, merged, spans)
+    return merged
 
 
-def _scaled(chunks: Sequence[Tensor], factors: Sequence[Factor]) -> list[Tensor]:
-    return [chunk * factor for chunk, factor in zip(chunks, factors, strict=True)]
+def _is_matrix(stack: Stack) -> bool:
+    return is_matrix(stack.vectors[0].tensor, stack.shape)
+
+
+def _finished(stage: Post, stack: Stack, merged: Merged) -> Merged:
+    finish = stage(stack)
+    return ((span, finish(span, delta)) for span, delta in merged)
+
+
+def _finished_whole(whole: Whole, stack: Stack, merged: Merged, spans: Sequence[slice]) -> Merged:
+    delta = torch.empty(stack.n)
+    for span, values in merged:
+        delta[span] = values
+    return _cut(whole(stack, delta), spans)
+
+
+def _cut(delta: Tensor, spans: Sequence[slice]) -> Merged:
+    return ((span, delta[span]) for span in spans)
 
 
 def row_spans(shape: Sequence[int], n_largest: int) -> tuple[slice, ...]:

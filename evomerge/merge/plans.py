@@ -1,7 +1,7 @@
 """A recipe's groups made ready: method looked up, values spread over experts, idle experts gone."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -49,6 +49,10 @@ class GroupPlan:
         return None if reduces else self.experts[0]
 
 
+KEPT = GroupPlan(find_method("task_arithmetic"), experts=(), coefficients=(), settings=())
+"""Of a tensor that no group of the recipe holds: it stays the base's."""
+
+
 def plan_recipe(recipe: Recipe, known_experts: Sequence[str]) -> dict[str, GroupPlan]:
     """The plan of every group of a recipe.
 
@@ -66,6 +70,24 @@ def plan_recipe(recipe: Recipe, known_experts: Sequence[str]) -> dict[str, Group
         name: _plan_group(f"layer group {name}", group, recipe.experts)
         for name, group in recipe.groups.items()
     }
+
+
+def plan_tensors(
+    groups: Mapping[str, GroupRecipe], experts: tuple[str, ...], known_tensors: Sequence[str]
+) -> dict[str, GroupPlan]:
+    """The plan of every tensor, each with values of its own.
+
+    Raises:
+        UsageError: the tensors are not the known ones, a method is not known, a parameter is
+            missing or unknown, or a value is not usable.
+    """
+    odd = sorted(set(groups) ^ set(known_tensors))
+    if odd:
+        raise UsageError(
+            f"{len(odd)} tensors are planned or in the base but not both, the first is '{odd[0]}'; "
+            "expected a plan for each tensor of the base"
+        )
+    return {name: _plan_group(f"tensor {name}", group, experts) for name, group in groups.items()}
 
 
 def _plan_group(where: str, group: GroupRecipe, experts: tuple[str, ...]) -> GroupPlan:

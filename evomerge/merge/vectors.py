@@ -7,6 +7,7 @@ always flat and in float32.
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from threading import Lock
 
 import torch
 from torch import Tensor
@@ -14,7 +15,8 @@ from torch import Tensor
 from evomerge.merge.random_bits import random_bits, stream_key
 from evomerge.merge.selection import kth_largest, kth_largest_magnitude
 from evomerge.merge.statistics import Statistics
-from evomerge.merge.sums import row_length
+from evomerge.merge.store import FactorStore
+from evomerge.merge.sums import row_length, total
 
 _N_KEPT = 1 << 14
 _LARGEST_KEPT = 1 << 18
@@ -26,12 +28,14 @@ class Cache:
     """Keeps tensors up to a total size, and some thousand short tuples, between candidates.
 
     What does not fit is not kept: a small model is merged from memory, a large one from its files.
+    Threads may share it; what two of them miss at once, both compute.
     """
 
     limit_bytes: int
     _tensors: dict[Hashable, Tensor] = field(default_factory=dict)
     _numbers: dict[Hashable, tuple[float, ...]] = field(default_factory=dict)
     _used_bytes: int = 0
+    _lock: Lock = field(default_factory=Lock)
 
     def tensor(self, key: Hashable, n_bytes: int, compute: Callable[[], Tensor]) -> Tensor | None:
         """The tensor of this key, computed at first; None where `n_bytes` more do not fit."""
@@ -41,19 +45,22 @@ class Cache:
         if self._used_bytes + n_bytes > self.limit_bytes:
             return None
         computed = compute()
-        if self._used_bytes + n_bytes <= self.limit_bytes:  # computing may itself have kept one
-            self._tensors[key] = computed
-            self._used_bytes += n_bytes
+        with self._lock:  # computing may itself have kept one
+            if key not in self._tensors and self._used_bytes + n_bytes <= self.limit_bytes:
+                self._tensors[key] = computed
+                self._used_bytes += n_bytes
         return computed
 
     def numbers(self, key: Hashable, compute: Callable[[], tuple[float, ...]]) -> tuple[float, ...]:
         """The few numbers of this key, computed unless they are among the last few thousand."""
-        if key not in self._numbers:
-            computed = compute()
-            if len(self._numbers) >= _N_KEPT:
-                del self._numbers[next(iter(self._numbers))]
-            self._numbers[key] = computed
-        return self._numbers[key]
+        kept = self._numbers.get(key)
+        if kept is None:
+            kept = compute()
+            with self._lock:
+                if len(self._numbers) >= _N_KEPT:
+                    del self._numbers[next(iter(self._numbers))]
+                self._numbers[key] = kept
+        return kept
 
 
 class ExpertVector:
@@ -63,11 +70,15 @@ class ExpertVector:
         expert: the expert's name.
         tensor: the tensor's name.
         shape: the tensor's shape, without a 0.
+        depth: how deep in the model it lies, from 0 to 1, see `groups.depths`.
         read: gives the expert's flat tensor in its stored dtype; called when first needed.
         origin: `(n,)` flat base tensor that is subtracted, or None.
         spans: the chunks in which large tensors are worked on.
         seed: the recipe's seed, the key of random masks.
+        basis: what tells the coordinates in a basis from those in others and from the tensor's own.
         cache: what is kept between candidates.
+        store: what is kept in files.
+        factors: gives the two factors whose product the task vector is, if the expert has them.
         model: gives the expert's vectors of all tensors that are merged, this one among them.
         statistics: what is known about how the models treat text.
 
@@ -80,28 +91,62 @@ class ExpertVector:
         tensor: str,
         *,
         shape: tuple[int, ...],
+        depth: float,
         read: Callable[[], Tensor],
         origin: Tensor | None,
         spans: tuple[slice, ...],
         seed: int,
+        basis: str = "",
         cache: Cache,
+        store: FactorStore,
+        factors: Callable[[], tuple[Tensor, Tensor] | None],
         model: Callable[[], Iterable["ExpertVector"]],
         statistics: Statistics,
     ) -> None:
         self.expert = expert
         self.tensor = tensor
         self.shape = shape
+        self.depth = depth
         self.n = math.prod(shape)
         self.row = row_length(shape)
-        self.key = (expert, tensor, origin is not None)
+        self.spans = spans
+        self.key = (expert, tensor, origin is not None, basis)
         self.cache = cache
+        self.store = store
+        self.factors = factors
         self.model = model
         self.statistics = statistics
         self._seed = seed
         self._read = read
         self._origin = origin
-        self._spans = spans
         self._stored: Tensor | None = None
+
+    def with_values(
+        self, values: Tensor, *, basis: str, spans: tuple[slice, ...]
+    ) -> "ExpertVector":
+        """The same expert's vector in another basis; nothing is known of it but its values.
+
+        Args:
+            values: the coordinates, `(p, q)` float32.
+            basis: tells the basis from all others of this tensor.
+            spans: consecutive spans that cover the coordinates.
+        """
+        return ExpertVector(
+            self.expert,
+            self.tensor,
+            shape=tuple(values.shape),
+            depth=self.depth,
+            read=lambda: values.reshape(-1),
+            origin=None,
+            spans=spans,
+            seed=self._seed,
+            basis=basis,
+            cache=self.cache,
+            store=self.store,
+            factors=lambda: None,
+            model=lambda: iter(()),
+            statistics=self.statistics,
+        )
 
     def chunk(self, span: slice) -> Tensor:
         """The entries of a span, `(span,)` float32; never to be written to."""
@@ -116,7 +161,7 @@ class ExpertVector:
 
     def over_chunks(self, values: Callable[[slice], Tensor]) -> Iterator[Tensor]:
         """What a function of spans gives for the whole tensor, chunk by chunk."""
-        return (values(span) for span in self._spans)
+        return (values(span) for span in self.spans)
 
     def weights(self, span: slice) -> Tensor:
         """The expert's weights θ on a span, `(span,)` float32."""
@@ -138,6 +183,17 @@ class ExpertVector:
         return self.cache.numbers(
             (*self.key, k),
             lambda: (kth_largest_magnitude(lambda: self.over_chunks(self.chunk), k),),
+        )[0]
+
+    def digest(self) -> str:
+        """A digest of the entries."""
+        return self.store.digest(self.key, lambda: self.over_chunks(self.chunk))
+
+    def energy(self) -> float:
+        """Σ v² over the tensor."""
+        return self.cache.numbers(
+            (*self.key, "energy"),
+            lambda: (total(self.shape, lambda span: self.chunk(span).double().square_()),),
         )[0]
 
     def ranks_in_row(self, span: slice) -> Tensor:

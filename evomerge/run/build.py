@@ -14,6 +14,7 @@ from evomerge.config.experiment import Experiment
 from evomerge.errors import ModelError
 from evomerge.merge.groups import layer_groups
 from evomerge.records import TensorInfo
+from evomerge.run.needed import statistics_digests, statistics_paths
 from evomerge.run.plan import Items, Plan, Subset
 from evomerge.scoring.benchmark import Benchmark, load_benchmarks
 from evomerge.scoring.resident import resolve_dtype
@@ -50,9 +51,11 @@ def make_plan(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Pl
     Raises:
         ModelError: a model cannot be read.
         ScoringError: the base's dtype is none to compute in.
+        UsageError: a text cannot be read.
     """
-    base = open_checkpoint(experiment.base)
-    infos = base.infos()
+    infos = open_checkpoint(experiment.base).infos()
+    dtype = computing_dtype(experiment)
+    models = fingerprint_models(experiment)
     tasks = {f"task:{name}": _digest(benchmark) for name, benchmark in benchmarks.items()}
     return Plan(
         experiment=experiment,
@@ -60,10 +63,11 @@ def make_plan(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Pl
             infos,
             granularity=experiment.merge.granularity,
             split_modules=experiment.merge.split_modules,
+            routers=experiment.merge.routers,
         ),
         items=_choose(experiment, benchmarks),
-        dtype=_computing_dtype(experiment.scoring.dtype, infos),
-        fingerprints=fingerprint_models(experiment) | tasks,
+        dtype=dtype,
+        fingerprints=models | tasks | statistics_digests(experiment, dtype, models),
     )
 
 
@@ -102,7 +106,9 @@ def worker_spec(plan: Plan) -> WorkerSpec:
         threads=experiment.scoring.threads,
         batch_size=experiment.scoring.batch_size,
         timeout_s=experiment.scoring.timeout_s,
+        tokenizer=experiment.merge.tokenizer,
         fingerprints={n: d for n, d in plan.fingerprints.items() if n.startswith("model:")},
+        statistics=statistics_paths(experiment, plan.fingerprints),
     )
 
 
@@ -156,8 +162,14 @@ def _all_items(benchmark: Benchmark) -> tuple[int, ...]:
     return tuple(range(benchmark.n_items))
 
 
-def _computing_dtype(wanted: str, infos: Mapping[str, TensorInfo]) -> str:
-    base = _main_dtype(infos)
+def computing_dtype(experiment: Experiment) -> str:
+    """The name of the dtype that forward passes compute in.
+
+    Raises:
+        ModelError: the base cannot be read.
+        ScoringError: its dtype is none to compute in.
+    """
+    wanted, base = experiment.scoring.dtype, _main_dtype(open_checkpoint(experiment.base).infos())
     return resolve_dtype(base if wanted == "base" else wanted, base, DEVICE)
 
 

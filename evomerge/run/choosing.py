@@ -9,7 +9,7 @@ from evomerge.merge.methods import MergeMethod, find_method
 DEFAULT = "default"
 """The key for every layer group that no other key names."""
 
-KINDS = ("embeddings", "layers", "attention", "mlp", "other", "final_norm", "head")
+KINDS = ("embeddings", "layers", "attention", "mlp", "router", "other", "final_norm", "head")
 """Keys that name several layer groups: `layers` all of them, `mlp` those of every layer."""
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from evomerge.checkpoint.adapter import open_model
 from evomerge.checkpoint.reader import open_checkpoint
+from evomerge.checkpoint.vocabulary_alignment import align
 from evomerge.errors import UsageError
 from evomerge.export.card import CardData
 from evomerge.export.folder import export_model
@@ -17,10 +18,12 @@ from evomerge.records import Comparison, ItemScores, Member
 from evomerge.run.build import fingerprint_models, require_unchanged
 from evomerge.run.calibration import objectives_of
 from evomerge.run.directory import read_run
+from evomerge.run.needed import statistics_paths
 from evomerge.run.plan import Items, Plan
 from evomerge.run.view import comparison
 from evomerge.scoring.reproduce import evaluate_command, write_portable_tasks
 from evomerge.scoring.task_files import find_tasks, read_task
+from evomerge.workers.worker import open_all_statistics
 
 TASKS_NAME = "lm_eval_tasks"
 """Folder of the run directory with tasks that `lm_eval` can run from anywhere."""
@@ -42,6 +45,7 @@ def export_candidate(run_dir: Path, candidate_id: str, out_dir: Path) -> None:
     require_unchanged(plan, fingerprint_models(experiment))
     base = open_checkpoint(experiment.base)
     experts = {name: open_model(path, base) for name, path in experiment.experts.items()}
+    aligned = align(base, experts, tokenizer=experiment.merge.tokenizer)
     card = CardData(
         title=out_dir.name,
         member=member,
@@ -54,7 +58,9 @@ def export_candidate(run_dir: Path, candidate_id: str, out_dir: Path) -> None:
         seed=experiment.seed,
         versions=state.started.versions if isinstance(state.started, Started) else {},
     )
-    export_model(PreparedMerge(base, experts).merged(member.recipe), base, out_dir, card)
+    statistics = open_all_statistics(statistics_paths(experiment, plan.fingerprints))
+    merge = PreparedMerge(aligned.base, aligned.experts, statistics)
+    export_model(merge.merged(member.recipe), base, out_dir, card)
     print(f"{out_dir}: {member.id} exported; README.md tells its scores and how to reproduce them")
 
 

@@ -7,12 +7,22 @@ from rich.console import Console
 
 from evomerge.config.experiment import Experiment
 from evomerge.merge.methods import METHODS
-from evomerge.merge.rules import RULES
+from evomerge.merge.parameters import Parameter
+from evomerge.merge.posts import POSTS
+from evomerge.merge.rules import RULES, WeightRule
+from evomerge.merge.wrappers import WRAPPERS
 from evomerge.search.table import CONTROLLERS
+
+_HEADINGS = {
+    "method": "Merge methods: `method: NAME`, or several to choose from",
+    "basis": "Bases, around the name of a method that merges the entries of task vectors",
+    "post-stage": "Post-stages, behind any method's name and behind each other",
+    "weight rule": "Weight rules: coefficients of `linear`, functions of evomerge.merge.rules",
+}
 
 
 def method_rows() -> list[dict[str, Any]]:
-    """Every merge method with its parameters, then every weight rule, as JSON values."""
+    """Every method with its parameters, every basis, every stage that may follow, every rule."""
     methods = [
         {
             "kind": "method",
@@ -21,46 +31,73 @@ def method_rows() -> list[dict[str, Any]]:
             "summary": method.summary,
             "reference": method.reference,
             "traits": list(method.traits),
-            "parameters": [
-                {
-                    "name": parameter.name,
-                    "low": parameter.low,
-                    "high": parameter.high,
-                    "default": parameter.default,
-                    "per_expert": parameter.per_expert,
-                    "scale": parameter.scale,
-                    "description": parameter.description,
-                }
-                for parameter in method.parameters
-            ],
+            "parameters": _parameters(method.parameters),
         }
         for method in METHODS.values()
     ]
-    rules = [
+    bases = [
         {
-            "kind": "weight rule",
-            "name": rule.name,
-            "call": rule.call,
-            "summary": rule.summary,
-            "reference": rule.reference,
+            "kind": "basis",
+            "name": f"{wrapper.name}(METHOD)",
+            "definition": "paper",
+            "summary": wrapper.summary,
+            "reference": wrapper.reference,
+            "traits": ["matrices as a whole"],
+            "parameters": [],
         }
-        for rule in RULES.values()
+        for wrapper in WRAPPERS.values()
     ]
-    return methods + rules
+    posts = [
+        {
+            "kind": "post-stage",
+            "name": f"METHOD+{post.name}",
+            "definition": "paper",
+            "summary": post.summary,
+            "reference": post.reference,
+            "traits": list(post.traits),
+            "parameters": _parameters(post.parameters),
+        }
+        for post in POSTS.values()
+    ]
+    return [*methods, *bases, *posts, *map(_rule_row, RULES.values())]
+
+
+def _rule_row(rule: WeightRule) -> dict[str, Any]:
+    return {
+        "kind": "weight rule",
+        "name": rule.name,
+        "call": rule.call,
+        "summary": rule.summary,
+        "reference": rule.reference,
+    }
+
+
+def _parameters(parameters: Sequence[Parameter]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": parameter.name,
+            "low": parameter.low,
+            "high": parameter.high,
+            "default": parameter.default,
+            "per_expert": parameter.per_expert,
+            "scale": parameter.scale,
+            "description": parameter.description,
+        }
+        for parameter in parameters
+    ]
 
 
 def print_methods(rows: Sequence[dict[str, Any]]) -> None:
-    """Print each method with its parameters below it, and each weight rule with its call."""
+    """Print each method, basis and stage with its parameters, and each rule with its call."""
     console = Console(highlight=False)
-    for row in rows:
-        if row["kind"] == "method":
-            _print_method(console, row)
-    console.print(
-        "\nweight rules, coefficients of [bold]linear[/] from numbers alone: evomerge.merge.rules"
-    )
-    for row in rows:
-        if row["kind"] == "weight rule":
-            console.print(f"[bold]{row['call']}[/]  {row['summary']}  {row['reference']}")
+    for kind, heading in _HEADINGS.items():
+        console.print(f"{heading}\n")
+        for row in rows:
+            if row["kind"] == kind == "weight rule":
+                console.print(f"[bold]{row['call']}[/]  {row['summary']}  {row['reference']}")
+            elif row["kind"] == kind:
+                _print_method(console, row)
+        console.print()
 
 
 def _print_method(console: Console, row: dict[str, Any]) -> None:
@@ -93,9 +130,12 @@ def print_controllers(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def experiment_schema() -> dict[str, Any]:
-    """The JSON Schema of the experiment file, with the names of the tables filled in."""
+    """The JSON Schema of the experiment file, with the names of the tables filled in.
+
+    Methods are examples rather than all that there is: they may have stages behind their names.
+    """
     schema = Experiment.model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    schema["$defs"]["Merge"]["properties"]["method"]["enum"] = list(METHODS)
+    schema["$defs"]["Merge"]["properties"]["method"]["examples"] = list(METHODS)
     schema["$defs"]["Search"]["properties"]["controller"]["enum"] = list(CONTROLLERS)
     return schema

@@ -29,10 +29,11 @@ NOT_IDENTITY: dict[str, Any] = {
     "address": True,
     "resources": True,
     "scoring": {"timeout_s"},
+    "merge": {"statistics": True},
 }
 """What may differ between two runs of the same experiment: where things lie, and who watches.
 
-Models and tasks are compared by their fingerprints instead of their paths.
+Models, tasks and statistics are compared by their fingerprints instead of their paths.
 """
 
 
@@ -45,7 +46,8 @@ class Plan:
         groups: the layer groups of the base, in depth order.
         items: the documents to score, by subset and task.
         dtype: the dtype that forward passes compute in.
-        fingerprints: a digest of each model and task, by `model:<name>` and `task:<name>`.
+        fingerprints: a digest of each model, task and statistic, by `model:<name>`, `task:<name>`
+            and `statistics:<kind>:<model>`.
     """
 
     experiment: Experiment

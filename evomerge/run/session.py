@@ -14,7 +14,9 @@ from evomerge.run.calibration import Calibration, objectives_of
 from evomerge.run.dispatch import Dispatcher
 from evomerge.run.interrupt import Interrupted, seen_through
 from evomerge.run.loop import Search, run_jobs, run_search
+from evomerge.run.needed import needed
 from evomerge.run.plan import Items, Plan
+from evomerge.run.preparing import collect_statistics
 from evomerge.run.record import Record
 from evomerge.run.report import print_report, write_front
 from evomerge.run.spectators import open_trackers, send_the_rest
@@ -90,6 +92,7 @@ class Session:
     def _evaluate(self, tracker: Tracker, spectator: Spectator) -> None:
         if n_found := collect(self._spool, self._record, self._items_of):
             tracker.note(f"{n_found} results were finished when the run before this one ended")
+        self._prepare(tracker)
         pool = self._open_pool()
         try:
             self._score(self._plan.baselines.values(), "search", tracker, pool)
@@ -106,6 +109,13 @@ class Session:
                 baselines={name: member.id for name, member in final.baselines.items()},
             )
         )
+
+    def _prepare(self, tracker: Tracker) -> None:
+        """Collect the statistics that the methods need, where they have not been yet."""
+        plan = self._plan
+        wanted = needed(plan.experiment, plan.fingerprints)
+        for statistic, seconds in collect_statistics(plan.experiment, plan.dtype, wanted):
+            tracker.note(f"{statistic.name} collected in {seconds:.1f} s: {statistic.path}")
 
     def _search(self, tracker: Tracker, spectator: Spectator) -> Search:
         experiment, state = self._plan.experiment, self._record.state

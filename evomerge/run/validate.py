@@ -1,21 +1,16 @@
 """Check an experiment before anything expensive starts: every problem at once, each located."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from evomerge.checkpoint.adapter import OpenModel, open_model, open_stored
-from evomerge.checkpoint.preflight import compare, find_non_finite
-from evomerge.checkpoint.reader import Checkpoint, open_checkpoint
 from evomerge.config.experiment import Experiment
-from evomerge.config.read import Located, expected_one_of, read_experiment
+from evomerge.config.read import Located, read_experiment
 from evomerge.config.strict_yaml import KeyPath
-from evomerge.errors import ConfigError, ModelError, Problem, UsageError
-from evomerge.merge.groups import layer_groups
-from evomerge.merge.methods import METHODS, find_method
-from evomerge.run.baselines import RESERVED_NAMES
-from evomerge.run.choosing import DEFAULT, KINDS, homeless_groups, idle_keys, named_methods
+from evomerge.errors import ConfigError, Problem
+from evomerge.run.check_merge import check_merge
+from evomerge.run.check_models import check_models
+from evomerge.run.check_search import check_search
 from evomerge.scoring.check import check_benchmarks
-from evomerge.search.table import CONTROLLERS
 
 
 def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -36,117 +31,11 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
 def check_experiment(experiment: Experiment, located: Located) -> list[Problem]:
     """Everything that is wrong with an experiment of good form."""
     return [
-        *_check_names(experiment, located),
-        *_check_budget(experiment, located),
-        *_check_models(experiment, located),
+        *check_merge(experiment, located),
+        *check_search(experiment, located),
+        *check_models(experiment, located),
         *_check_tasks(experiment, located),
     ]
-
-
-def _check_names(experiment: Experiment, located: Located) -> Iterator[Problem]:
-    controller = experiment.search.controller
-    for place, name in named_methods(experiment.merge.method):
-        if message := _method_problem(name, len(experiment.experts)):
-            yield located.problem(("merge", "method", *place), message)
-    if controller not in CONTROLLERS:
-        message = f"no controller `{controller}`; {expected_one_of(controller, tuple(CONTROLLERS))}"
-        yield located.problem(("search", "controller"), message)
-    for name in experiment.experts:
-        if name in RESERVED_NAMES:
-            message = f"`{name}` is the name of a baseline in every report; name the expert anew"
-            yield located.problem(("experts", name), message)
-
-
-def _method_problem(name: str, n_experts: int) -> str | None:
-    try:
-        method = find_method(name)
-    except UsageError:
-        return f"no method `{name}`; {expected_one_of(name, tuple(METHODS))}"
-    if method.n_experts in (None, n_experts):
-        return None
-    n = method.n_experts
-    return (
-        f"{name} merges exactly {n} experts, found {n_experts}; name {n}, or choose another method"
-    )
-
-
-def _check_groups(experiment: Experiment, base: Checkpoint, located: Located) -> Iterator[Problem]:
-    merge = experiment.merge
-    groups = layer_groups(
-        base.infos(), granularity=merge.granularity, split_modules=merge.split_modules
-    )
-    for key in idle_keys(merge.method, groups):
-        message = f"no layer group `{key}`; {expected_one_of(key, (DEFAULT, *KINDS, *groups))}"
-        yield located.problem(("merge", "method", key), message)
-    if homeless := homeless_groups(merge.method, groups):
-        message = f"no method for {', '.join(homeless)}; name them, or add `{DEFAULT}`"
-        yield located.problem(("merge", "method"), message)
-
-
-def _check_budget(experiment: Experiment, located: Located) -> Iterator[Problem]:
-    evaluations, population = experiment.budget.evaluations, experiment.search.population
-    if evaluations < population:
-        yield located.problem(
-            ("budget", "evaluations"),
-            f"{evaluations} evaluations are fewer than search.population ({population}), so that "
-            "nothing would evolve; raise the budget or lower the population",
-        )
-    scoring = experiment.scoring
-    if scoring.estimator == "irt" and evaluations <= scoring.calibration:
-        yield located.problem(
-            ("budget", "evaluations"),
-            f"{evaluations} evaluations are not more than scoring.calibration "
-            f"({scoring.calibration}), so that all would be scored on all items and nothing be "
-            "estimated; raise the budget, lower the calibration or set `estimator: mean`",
-        )
-    if experiment.budget.wall_time_s is not None and experiment.mode == "deterministic":
-        yield located.problem(
-            ("budget", "wall_time_s"),
-            "a time limit makes results depend on the machine's speed; "
-            "set `mode: async`, or limit budget.evaluations alone",
-        )
-    if experiment.workers == 0 and experiment.address is not None:
-        yield located.problem(
-            ("address",),
-            f"found {experiment.address}, but `workers: 0` scores in this process; "
-            "set `workers` to a number or to `auto`",
-        )
-
-
-def _check_models(experiment: Experiment, located: Located) -> Iterator[Problem]:
-    opened: dict[KeyPath, OpenModel] = {}
-    base: Checkpoint | None = None
-    try:
-        opened[("base",)] = base = open_checkpoint(experiment.base)
-    except ModelError as error:
-        yield located.problem(("base",), str(error))
-    for name, path in experiment.experts.items():
-        try:
-            # Without a base, an adapter can still be checked for itself.
-            opened[("experts", name)] = open_model(path, base) if base else open_stored(path)
-        except ModelError as error:
-            yield located.problem(("experts", name), str(error))
-    for key, model in opened.items():
-        for problem in find_non_finite(model):
-            yield located.problem(key, str(problem))
-    if base is not None:
-        if not (experiment.base / "tokenizer_config.json").is_file():
-            message = (
-                f"model folder {experiment.base} has no tokenizer_config.json; expected the "
-                "base's tokenizer beside its weights, as save_pretrained writes it"
-            )
-            yield located.problem(("base",), message)
-        yield from _check_groups(experiment, base, located)
-        experts = {str(key[1]): opened[key] for key in opened if key != ("base",)}
-        yield from _located_mismatches(base, experts, located)
-
-
-def _located_mismatches(
-    base: Checkpoint, experts: Mapping[str, OpenModel], located: Located
-) -> Iterator[Problem]:
-    for name, expert in experts.items():
-        for problem in compare(base, {name: expert}):
-            yield located.problem(("experts", name), problem.message)
 
 
 def _check_tasks(experiment: Experiment, located: Located) -> Iterator[Problem]:

@@ -2,13 +2,14 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -95,9 +96,9 @@ class ResidentModel:
         """
         _check_config(path)
         stored = _read_checkpoint(path)
-        model = _load_model(path, dtype)
+        model = _load_model(path, dtype).to(device).eval()
         tensors = _live_tensors(path, model, stored)
-        return cls(model.to(device).eval(), _load_tokenizer(path), tensors)
+        return cls(model, _load_tokenizer(path), tensors)
 
 
 def _refuse_non_finite(_head: nn.Module, _inputs: object, logits: Tensor) -> None:
@@ -183,10 +184,11 @@ def _live_tensors(
     ignored = [r"rotary_emb\.inv_freq$", *(model._keys_to_ignore_on_load_unexpected or ())]
     tensors, homeless = {}, []
     for name, value in stored.items():
-        if name in spare or any(re.search(pattern, name) for pattern in ignored):
-            tensors[name] = value.to(model.dtype, copy=True)
-        elif name in places and _same(places[name], value):
+        if name not in spare and name in places and _same(places[name], value):
             tensors[name] = places[name]
+        # After its place: GPT-2's pattern for `attn.bias`, a mask, fits `c_attn.bias` as well.
+        elif name in spare or any(re.search(pattern, name) for pattern in ignored):
+            tensors[name] = value.to(model.device, model.dtype, copy=True)
         else:
             homeless.append(name)
     if homeless:
@@ -201,17 +203,32 @@ def _live_tensors(
 def _places(model: PreTrainedModel) -> dict[str, Tensor]:
     """The live weights under the names that a checkpoint has for them.
 
-    Some names changed in transformers 5. Where it also fused tensors, what it gives back under the
-    old names may be copies; writing into those would be lost, so they are left out.
+    Some names changed in transformers 5, and some tensors are fused, such as the experts of a
+    layer; what it gives back under the old names are then slices of the fused tensor. Where they
+    are copies, writing into them would be lost, so they are left out.
     """
     live: dict[str, Tensor] = model.state_dict()
     owned = {tensor.untyped_storage().data_ptr() for tensor in live.values()}
-    named = revert_weight_conversion(model, dict(live))
+    with _SlicesStaySlices():
+        named = revert_weight_conversion(model, dict(live))
     return {
         name: tensor
         for name, tensor in named.items()
         if tensor.untyped_storage().data_ptr() in owned
     }
+
+
+class _SlicesStaySlices(TorchFunctionMode):
+    """While active, `Tensor.contiguous` gives the tensor itself, which it may also give anyway."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., object],
+        types: object,
+        args: tuple[object, ...] = (),
+        kwargs: Mapping[str, object] | None = None,
+    ) -> object:
+        return args[0] if func is Tensor.contiguous else func(*args, **(kwargs or {}))
 
 
 def _second_names(
@@ -235,7 +252,7 @@ def _second_names(
 
 
 def _same(live: Tensor, value: Tensor) -> bool:
-    return torch.equal(live, value.to(live.dtype))
+    return torch.equal(live, value.to(live))
 
 
 def _load_tokenizer(path: Path) -> PreTrainedTokenizerBase:

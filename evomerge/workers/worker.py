@@ -12,8 +12,11 @@ import torch
 from evomerge.checkpoint.adapter import open_model, open_stored
 from evomerge.checkpoint.fingerprint import fingerprint
 from evomerge.checkpoint.reader import open_checkpoint
+from evomerge.checkpoint.statistics import open_statistics
+from evomerge.checkpoint.vocabulary_alignment import align
 from evomerge.errors import ModelError, NonFiniteError
 from evomerge.merge.prepared import PreparedMerge
+from evomerge.merge.statistics import Kind, Sources
 from evomerge.records import ItemScores, Job
 from evomerge.scoring.benchmark import Benchmark
 from evomerge.scoring.resident import DTYPES, NonFiniteScore, ResidentModel
@@ -32,8 +35,10 @@ class WorkerSpec:
         threads: CPU threads of torch.
         batch_size: sequences per forward pass.
         timeout_s: seconds that one job may take; None for no limit.
+        tokenizer: `base` to merge experts with other tokenizers by token string, else None.
         fingerprints: of the models, by `model:base` and `model:<expert>`, for workers that do not
             read the same files as the driver.
+        statistics: files with statistics of text, by kind and model.
     """
 
     base: Path
@@ -42,7 +47,9 @@ class WorkerSpec:
     threads: int = 1
     batch_size: int = 64
     timeout_s: float | None = None
+    tokenizer: str | None = None
     fingerprints: Mapping[str, str] = field(default_factory=dict)
+    statistics: Mapping[Kind, Mapping[str, Path]] = field(default_factory=dict)
 
 
 class Worker:
@@ -60,9 +67,10 @@ class Worker:
         self._spec = spec
         self._model = ResidentModel.from_folder(spec.base, dtype=DTYPES[spec.dtype])
         base = open_checkpoint(spec.base)
-        self._merge = PreparedMerge(
-            base, {name: open_model(path, base) for name, path in spec.experts.items()}
-        )
+        experts = {name: open_model(path, base) for name, path in spec.experts.items()}
+        aligned = align(base, experts, tokenizer=spec.tokenizer)
+        statistics = open_all_statistics(spec.statistics)
+        self._merge = PreparedMerge(aligned.base, aligned.experts, statistics)
         self._scorer = Scorer(self._model, benchmarks, batch_size=spec.batch_size)
         self.name = f"{socket.gethostname()}:{os.getpid()}"
 
@@ -82,6 +90,18 @@ class Worker:
             raise NonFiniteError(str(error)) from error
         seconds = time.monotonic() - start
         return ItemScores(job.candidate_id, scores, job.phase, seconds, self.name)
+
+
+def open_all_statistics(paths: Mapping[Kind, Mapping[str, Path]]) -> Sources:
+    """The statistics in these files, mapped.
+
+    Raises:
+        ModelError: a file is missing or damaged.
+    """
+    return {
+        kind: {model: open_statistics(path, f"{kind} of {model}") for model, path in files.items()}
+        for kind, files in paths.items()
+    }
 
 
 def require_models(spec: WorkerSpec) -> None:

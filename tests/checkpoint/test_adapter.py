@@ -12,8 +12,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig
 
 from evomerge.checkpoint.adapter import AdaptedModel, open_model, open_stored
+from evomerge.checkpoint.damage import find_damage
 from evomerge.checkpoint.fingerprint import fingerprint
-from evomerge.checkpoint.preflight import compare, find_non_finite
+from evomerge.checkpoint.preflight import compare
 from evomerge.checkpoint.reader import open_checkpoint
 from evomerge.errors import ModelError, ShapeError
 from evomerge.merge.groups import layer_groups
@@ -140,7 +141,7 @@ def test_an_adapter_gives_the_weights_of_pefts_own_merge(tmp_path, kind):
         torch.testing.assert_close(model.read(name), expected.read(name), rtol=1e-5, atol=1e-6)
     assert any(not torch.equal(model.read(name), base.read(name)) for name in base.infos())
     assert compare(base, {"expert": model}) == []
-    assert find_non_finite(model) == []
+    assert find_damage(model) == []
 
 
 @pytest.mark.parametrize("kind", ["lora", "patterns", "embedding and head", "gpt2", "dora", "ia3"])
@@ -297,11 +298,9 @@ def test_an_adapter_is_no_base(lora):
 
 def test_non_finite_tensors_of_an_adapter_are_found_by_its_own_names(base, lora):
     rewrite(lora, lambda x: x[next(iter(x))].fill_(float("nan")))
-    [problem] = find_non_finite(open_model(lora, base))
+    [problem] = find_damage(open_model(lora, base))
     assert problem.where == f"model {lora}"
-    assert "tensor 'base_model.model.model.layers.0.mlp.down_proj.lora_A.weight' has" in str(
-        problem
-    )
+    assert "tensor 'base_model.model.model.layers.0.mlp.down_proj.lora_A.weight' in" in str(problem)
 
 
 def test_the_settings_of_an_adapter_are_part_of_its_identity(base, lora):

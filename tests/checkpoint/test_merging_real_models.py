@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from evomerge.checkpoint.preflight import compare
 from evomerge.checkpoint.reader import open_checkpoint
 from evomerge.checkpoint.writer import write_checkpoint
 from evomerge.merge.groups import layer_groups
@@ -64,3 +65,23 @@ def test_the_live_model_and_the_exported_one_compute_the_same(models, tmp_path):
     tokens = torch.arange(12)[None]
     with torch.no_grad():
         assert torch.equal(live(tokens).logits, exported.float()(tokens).logits)
+
+
+def test_integer_and_boolean_buffers_are_the_bases(save, tensors, tmp_path):
+    buffers = {
+        "model.layers.0.self_attn.position_ids": torch.arange(4),
+        "model.layers.0.self_attn.mask": torch.tensor([[True, False]]),
+        "model.layers.0.n_seen": torch.tensor(7),
+    }
+    others = {name: torch.zeros_like(buffer) for name, buffer in buffers.items()}
+    base = open_checkpoint(save("base", tensors(0) | buffers))
+    expert = open_checkpoint(save("math", tensors(1) | others))
+    assert compare(base, {"math": expert}) == []
+    groups = layer_groups(base.infos(), granularity=1, split_modules=False)
+    recipe = Recipe(("math",), dict.fromkeys(groups, GroupRecipe("linear", {"coefficient": 1.0})))
+    merged = PreparedMerge(base, {"math": expert}).merged(recipe)
+    write_checkpoint(merged, tmp_path / "merged", like=base)
+    written = open_checkpoint(tmp_path / "merged")
+    for name, tensor in (tensors(1) | buffers).items():
+        assert torch.equal(written.read(name), tensor)
+        assert written.infos()[name].dtype == tensor.dtype

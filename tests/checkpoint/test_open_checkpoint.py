@@ -87,9 +87,38 @@ def test_a_broken_config_is_refused(save, content, message):
     assert message in refusal(folder)
 
 
-def test_a_quantised_model_is_refused(save):
-    folder = save("base", quantization_config={"bits": 4})
-    assert "is quantised" in refusal(folder)
+@pytest.mark.parametrize("method", ["gptq", "awq", "bitsandbytes", "fp8"])
+def test_a_quantised_model_is_refused_by_its_config(save, method):
+    folder = save("base", quantization_config={"bits": 4, "quant_method": method})
+    found = refusal(folder)
+    assert f"is quantised (its config.json has a quantization_config, of {method})" in found
+    assert "use the model it was made from" in found
+
+
+def test_a_model_whose_text_part_is_quantised_is_refused(save):
+    folder = save("base", text_config={"quantization_config": {}})
+    assert "has a quantization_config, of no known kind" in refusal(folder)
+
+
+def test_a_quantised_model_is_refused_by_an_older_config(save):
+    folder = save("base")
+    (folder / "quantize_config.json").write_text("{}")
+    assert "is quantised (it has a quantize_config.json)" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [
+        ("model.layers.0.mlp.up_proj.qweight", torch.ones(2, 2, dtype=torch.int32)),
+        ("model.layers.0.mlp.up_proj.weight_scale", torch.ones(2, 1)),
+        ("model.layers.0.mlp.up_proj.SCB", torch.ones(2)),
+        ("model.layers.0.mlp.up_proj.weight", torch.ones(2, 2, dtype=torch.int8)),
+    ],
+)
+def test_a_quantised_model_is_refused_by_its_tensors(save, name, tensor):
+    found = refusal(save("base", {name: tensor}))
+    assert "is quantised" in found
+    assert f"tensor '{name}'" in found
 
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "consolidated.00.pth"])

@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from evomerge.checkpoint.preflight import compare, find_non_finite
+from evomerge.checkpoint.adapter import open_model
+from evomerge.checkpoint.damage import find_damage
+from evomerge.checkpoint.preflight import compare
 from evomerge.checkpoint.reader import open_checkpoint
 
 
@@ -62,6 +64,23 @@ def test_a_tied_expert_of_an_untied_base_is_explained(messages):
     assert "untie the expert" in message
 
 
+def test_a_tied_expert_of_an_untied_base_gives_its_embedding_as_its_head(save, tensors):
+    base = open_checkpoint(save("base"))
+    tied = {name: x for name, x in tensors(1).items() if name != "lm_head.weight"}
+    expert = open_model(save("expert", tied, tie_word_embeddings=True), base)
+    assert compare(base, {"math": expert}) == []
+    assert find_damage(expert) == []
+    assert torch.equal(expert.read("lm_head.weight"), tied["model.embed_tokens.weight"])
+    assert expert.infos()["lm_head.weight"].shape == (16, 8)
+
+
+def test_an_expert_that_merely_lacks_its_head_is_not_completed(save, tensors):
+    base = open_checkpoint(save("base"))
+    headless = {name: x for name, x in tensors(1).items() if name != "lm_head.weight"}
+    expert = open_model(save("expert", headless), base)
+    assert len(compare(base, {"math": expert})) == 1
+
+
 def test_an_untied_expert_of_a_tied_base_is_explained(save):
     base = open_checkpoint(save("base", tie_word_embeddings=True))
     [problem] = compare(base, {"math": open_checkpoint(save("expert"))})
@@ -103,20 +122,3 @@ def test_all_problems_of_all_experts_are_reported_together(save, tensors):
     }
     problems = compare(open_checkpoint(save("base")), experts)
     assert [problem.where.split("'")[1] for problem in problems] == ["short"] * 2 + ["wide"] * 2
-
-
-def test_non_finite_tensors_are_found_and_counted(save, tensors):
-    broken = tensors(0)
-    broken["model.norm.weight"][:2] = float("nan")
-    broken["lm_head.weight"][3, 4] = float("-inf")
-    folder = save("broken", broken)
-    problems = {str(problem) for problem in find_non_finite(open_checkpoint(folder))}
-    assert len(problems) == 2
-    assert any("tensor 'model.norm.weight' has 2 of 8 entries that are NaN" in x for x in problems)
-    assert any("tensor 'lm_head.weight' has 1 of 128 entries" in x for x in problems)
-    assert all(x.startswith(f"model {folder}") for x in problems)
-
-
-def test_a_clean_model_has_no_non_finite_tensors(save, tensors):
-    clean = tensors(0) | {"steps": torch.arange(3), "scale": torch.tensor(1.0)}
-    assert find_non_finite(open_checkpoint(save("clean", clean))) == []

@@ -1,6 +1,10 @@
 """Writing a model folder: exact, complete or absent, and loadable by Hugging Face."""
 
+import errno
+import hashlib
 import json
+import os
+from collections.abc import Mapping
 
 import pytest
 import torch
@@ -34,7 +38,11 @@ def test_tensors_are_written_exactly(base, tensors, tmp_path):
     write_checkpoint(tensors(1), tmp_path / "new" / "merged", like=base)
     assert_holds(tmp_path / "new" / "merged", tensors(1))
     with safe_open(tmp_path / "new" / "merged" / "model.safetensors", framework="pt") as file:
-        assert file.metadata() == {"format": "pt"}
+        assert file.metadata()["format"] == "pt"
+        digests = json.loads(file.metadata()["sha256"])
+    for name, tensor in tensors(1).items():
+        data = tensor.view(torch.uint8).numpy().tobytes()
+        assert digests[name] == hashlib.sha256(data).hexdigest()
 
 
 def test_the_base_itself_can_be_written_from_its_views(base, tensors, tmp_path):
@@ -53,9 +61,47 @@ def test_config_tokenizer_and_template_come_from_the_base_and_code_does_not(
         "tokenizer.json",
         "chat_template.jinja",
         "model.safetensors",
+        "SHA256SUMS",
     }
     copied, original = (folder / "config.json" for folder in (tmp_path / "merged", base.path))
     assert copied.read_bytes() == original.read_bytes()
+
+
+def test_tensors_may_be_computed_as_they_are_looked_up(base, tensors, tmp_path):
+    class Doubled(Mapping):
+        def __getitem__(self, name):
+            return 2 * tensors(1)[name]
+
+        def __iter__(self):
+            return iter(tensors(1))
+
+        def __len__(self):
+            return 21
+
+    write_checkpoint(Doubled(), tmp_path / "merged", like=base)
+    assert_holds(tmp_path / "merged", {name: 2 * x for name, x in tensors(1).items()})
+
+
+def test_tensors_of_all_dtypes_and_ranks_are_written(save, tmp_path):
+    tensors = {
+        "flags": torch.tensor([True, False, True]),
+        "scale": torch.tensor(1.5, dtype=torch.float64),
+        "experts": torch.randn(2, 3, 5).half(),
+        "nothing": torch.empty(0, 4),
+        "bytes": torch.arange(3, dtype=torch.uint8),
+        "steps": torch.arange(3),
+        "transposed": torch.randn(3, 4).T,
+        "weight": torch.randn(3, 3).bfloat16(),
+    }
+    base = open_checkpoint(save("base", {name: x.contiguous() for name, x in tensors.items()}))
+    write_checkpoint(tensors, tmp_path / "merged", like=base)
+    assert_holds(tmp_path / "merged", tensors)
+
+
+def test_the_file_does_not_depend_on_the_order_of_the_tensors(base, tensors, checksums, tmp_path):
+    write_checkpoint(tensors(1), tmp_path / "merged", like=base)
+    write_checkpoint(dict(reversed(tensors(1).items())), tmp_path / "again", like=base)
+    assert checksums(tmp_path / "merged") == checksums(tmp_path / "again")
 
 
 def test_large_models_are_split_and_indexed(base, tensors, tmp_path):
@@ -131,6 +177,29 @@ def test_a_place_that_cannot_be_written_is_told_and_left_clean(base, tmp_path):
     with pytest.raises(InfrastructureError, match=r"cannot write .*file/model: .*free space or"):
         write_checkpoint(tensors, tmp_path / "file" / "model", like=base)
     assert set(tmp_path.iterdir()) == before
+
+
+def test_a_disk_that_is_full_half_way_leaves_nothing(base, tensors, tmp_path, monkeypatch):
+    writes = iter(range(15))
+    write = os.pwrite
+
+    def full_at_last(*arguments):
+        if next(writes, None) is None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(*arguments)
+
+    monkeypatch.setattr(os, "pwrite", full_at_last)
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(InfrastructureError, match=r"No space left.*nothing half-written is left"):
+        write_checkpoint(iter(tensors(1).items()), tmp_path / "merged", like=base)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_writes_that_the_system_cuts_short_go_on(base, tensors, tmp_path, monkeypatch):
+    write = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, data, at: write(file, data[:7], at))
+    write_checkpoint(tensors(1), tmp_path / "merged", like=base)
+    assert_holds(tmp_path / "merged", tensors(1))
 
 
 def test_documents_are_written_beside_the_weights(base, tmp_path):

@@ -11,8 +11,9 @@ from ruamel.yaml import YAML
 from evomerge.checkpoint.reader import Checkpoint, open_checkpoint
 from evomerge.export.mergekit import ModelPaths, mergekit_config
 from evomerge.export.slices import layer_of
+from evomerge.merge.methods import METHODS
 from evomerge.merge.prepared import PreparedMerge
-from evomerge.records import GroupRecipe, Recipe
+from evomerge.records import GroupRecipe, ParameterValue, Recipe
 from tests.export.recipes import recipe_for
 from tests.tiny import TinyZoo
 
@@ -124,7 +125,7 @@ def test_ties_is_scaled_by_lambda_because_mergekit_normalises(base: Checkpoint) 
 
 def test_ties_with_unlike_coefficients_says_where_it_differs(base: Checkpoint) -> None:
     text = written(recipe_for(list(base.infos()), "ties"), list(base.infos()))
-    assert "# Experts with unlike coefficients" in text
+    assert "(unlike coefficients)" in text
     assert "layers.0-0, layers.1-1" in text
 
 
@@ -173,3 +174,84 @@ def test_a_method_that_is_not_translated_is_told_and_not_guessed(base: Checkpoin
     text = written(recipe_for(list(base.infos()), "pcb"), list(base.infos()))
     assert all(line.startswith("#") for line in text.splitlines())
     assert "Merged by pcb" in text
+
+
+def test_routers_that_stay_the_bases_have_no_weight() -> None:
+    layers = [f"model.layers.{i}.mlp.{x}.weight" for i in (0, 1) for x in ("gate", "experts.0.w1")]
+    names = ["model.embed_tokens.weight", *layers, "model.norm.weight"]
+    config = read(written(recipe_for(names), names))
+    assert setting(config, "model.layers.1.mlp.gate.weight", "red", "weight") == 0
+    assert setting(config, "model.layers.1.mlp.experts.0.w1.weight", "red", "weight") != 0
+
+
+def groups_of(method: str, tensors: Sequence[str], **values: ParameterValue) -> Recipe:
+    """A recipe with the same values everywhere, others at their defaults."""
+    made = recipe_for(list(tensors))
+    group = GroupRecipe(method, {**METHODS[method].defaults(), **values})
+    return replace(made, groups=dict.fromkeys(made.groups, group))
+
+
+@pytest.mark.parametrize(
+    ("method", "values", "reason"),
+    [
+        ("dare_ties", {"density": (0.3, 0.6)}, "(unlike densities)"),
+        ("sce:mergekit", {"coefficient": (1.0, 0.5)}, "every expert takes part alike"),
+        ("model_stock", {"coefficient": 0.5}, "every expert takes part as with"),
+        ("nearswap", {"coefficient": 1.0}, "it takes one expert, as with coefficient 1"),
+        ("nearswap", {"coefficient": (0.5, 0.0)}, "it takes one expert, as with coefficient 1"),
+        ("arcee_fusion", {"coefficient": (1.0, 0.0), "iqr": 1.0}, "its `iqr` is always 1.5"),
+        ("nuslerp", {"coefficient": 0.0}, "coefficients whose sum is zero"),
+        ("karcher:mergekit", {"coefficient": (0.2, 0.4)}, "every expert takes part alike"),
+    ],
+)
+def test_numbers_that_mergekit_cannot_say_are_told_with_their_groups(
+    base: Checkpoint, method: str, values: dict[str, ParameterValue], reason: str
+) -> None:
+    names = list(base.infos())
+    comments = [
+        line.removeprefix("# ")
+        for line in written(groups_of(method, names, **values), names).splitlines()
+        if line.startswith("#")
+    ]
+    assert reason in " ".join(comments)
+    assert "layers.0-0, layers.1-1" in comments[-1]
+
+
+def test_an_expert_that_no_group_merges_is_not_in_a_file_without_weights(base: Checkpoint) -> None:
+    names = list(base.infos())
+    recipe = groups_of("nearswap", names, coefficient=(0.0, 1.0), t=1e-3)
+    text = written(recipe, names)
+    config = read(text)
+    assert not text.startswith("#")
+    for part in config["slices"]:
+        assert [source["model"] for source in part["sources"]] == ["the/base", "the/blue"]
+        assert part["parameters"] == {"t": 1e-3}
+
+
+def test_slerp_names_its_first_expert_as_mergekit_s_base(base: Checkpoint) -> None:
+    names = list(base.infos())
+    config = read(written(groups_of("slerp:mergekit", names, coefficient=(3.0, 1.0)), names))
+    assert (config["merge_method"], config["base_model"]) == ("slerp", "the/red")
+    assert config["slices"][0]["parameters"] == {"t": 0.25}
+
+
+def test_dare_divides_by_the_density_through_the_weights(base: Checkpoint) -> None:
+    names = list(base.infos())
+    values = {"coefficient": (0.6, 0.3), "density": (0.5, 0.0)}
+    config = read(written(groups_of("dare_linear", names, **values), names))
+    name = "model.layers.0.mlp.up_proj.weight"
+    assert config["parameters"] == {"normalize": False, "rescale": False}
+    assert setting(config, name, "red", "weight") == pytest.approx(1.2)
+    assert setting(config, name, "blue", "weight") == 0.0
+
+
+def test_an_epsilon_that_mergekit_refuses_is_drawn_inside(base: Checkpoint) -> None:
+    names = list(base.infos())
+    config = read(written(groups_of("della:mergekit", names, density=0.2, epsilon=0.3), names))
+    assert setting(config, "model.norm.weight", "red", "epsilon") == pytest.approx(0.1998)
+
+
+def test_methods_that_no_release_has_are_told(base: Checkpoint) -> None:
+    names = list(base.infos())
+    text = written(groups_of("ram", names, coefficient=1.0), names)
+    assert text.startswith("# ram is in no release of mergekit up to 0.1.4.")

@@ -8,7 +8,7 @@ from hypothesis import settings
 from torch import Tensor
 
 from evomerge.merge.groups import layer_groups
-from evomerge.merge.methods import METHODS
+from evomerge.merge.methods import find_method
 from evomerge.records import GroupRecipe, Recipe
 from tests.merge.memory import MemorySource
 
@@ -65,7 +65,7 @@ def recipe() -> Callable[..., Recipe]:
     def make(
         method: str, experts: tuple[str, ...], *, seed: int = 0, **values: float | tuple[float, ...]
     ) -> Recipe:
-        group = GroupRecipe(method, {**METHODS[method].defaults(), **values})
+        group = GroupRecipe(method, {**find_method(method).defaults(), **values})
         names = layer_groups(SHAPES, granularity=1, split_modules=False)
         return Recipe(experts, dict.fromkeys(names, group), seed=seed)
 

@@ -14,6 +14,18 @@ from tests.merge.memory import MemorySource
 
 NAMES = ("a", "b", "c", "d", "e")
 
+COMPOSED = (
+    *("ties+lines", "dare_ties+slack+lines", "task_arithmetic+norm_match", "slerp+lines"),
+    *("ties+aim", "linear+aim"),
+    *(
+        "knots(task_arithmetic)",
+        "knots(ties+slack)",
+        "core(dare_ties)",
+        "core(ties)+lines",
+    ),
+)
+"""Methods that are not in the table but made of what is."""
+
 
 def merge_models(method, base, experts, *, seed=0, statistics=None, **values):
     """Merge models given as mappings of arrays, with the same values in every layer group."""

@@ -93,7 +93,7 @@ def test_equal_grams_give_the_mean_however_few_tokens_they_come_from(seed, off_d
         list(weights), [gram] * 3, coefficient=(0.5, 1.0, 0.25), off_diagonal=off_diagonal
     )
     mean = (weights.double() * torch.tensor([0.5, 1.0, 0.25]).view(3, 1, 1)).sum(0) / 1.75
-    assert_close(merged, mean, atol=1e-5)
+    assert_close(merged, mean)
 
 
 def test_equal_experts_merge_to_themselves_bit_for_bit_whatever_their_grams():
@@ -239,7 +239,7 @@ def test_fisher_is_the_mean_weighed_by_information(seed, coefficients, normalise
 def test_equal_information_gives_the_mean_however_small_it_is(scale):
     # 10⁻⁶ added to Fisher information of 10⁻¹⁸ would make every merge the mean.
     weights, _ = drawn(0, 2, 4, 8)
-    equal = torch.rand(4, 8) * scale
+    equal = (0.1 + torch.rand(4, 8)) * scale
     assert_close(fisher(list(weights), [equal, equal]), weights.double().mean(0), atol=1e-6)
     surer = fisher(list(weights), [equal, equal * 2.0**20], floor=1e-6)
     assert_close(surer, weights[1].double(), atol=1e-4)
@@ -280,3 +280,76 @@ def test_information_is_normalised_over_the_whole_model():
     share = (2 / 6) / (1 / 2 + 2 / 6)
     assert torch.allclose(merged[names[0]], torch.full((2, 2), share))
     assert torch.allclose(merged[names[1]], torch.ones(2, 2))
+
+
+ACTIVE = [4.0, 1.0, 0.0]
+
+
+def aim(method, base, experts, *, name=MATRIX, omega=0.5, active=ACTIVE, **values):
+    """The merge of one tensor with `aim` behind a method; `name` may end in `:rows`."""
+    statistics = known("activations", torch.tensor(active), name=name)
+    values |= {"aim.omega": omega}
+    name = name.removesuffix(":rows")
+    return merge_arrays(f"{method}+aim", base, experts, name=name, statistics=statistics, **values)
+
+
+def test_aim_damps_the_inputs_that_are_most_active():
+    merged = aim("task_arithmetic", torch.zeros(2, 3), [torch.ones(2, 3)], coefficient=1.0)
+    # 1 - s (1 - ω) with s = 1, 1/4 and 0.
+    assert merged.tolist() == [[0.5, 0.875, 1.0]] * 2
+
+
+def test_aim_damps_rows_where_those_are_the_inputs():
+    base, experts = torch.zeros(3, 2), [torch.ones(3, 2)]
+    merged = aim("task_arithmetic", base, experts, name=f"{MATRIX}:rows", coefficient=1.0)
+    assert merged.T.tolist() == [[0.5, 0.875, 1.0]] * 2
+
+
+def test_aim_damps_the_entries_of_a_norm():
+    name = "model.layers.0.input_layernorm.weight"
+    merged = aim("task_arithmetic", torch.zeros(3), [torch.ones(3)], name=name, coefficient=1.0)
+    assert merged.tolist() == [0.5, 0.875, 1.0]
+
+
+def test_aim_leaves_alone_what_no_activation_is_known_of():
+    name = "model.embed_tokens.weight"
+    statistics = known("activations", torch.tensor(ACTIVE))
+    merged = merge_arrays(
+        "task_arithmetic+aim",
+        torch.zeros(2, 3),
+        [torch.ones(2, 3)],
+        name=name,
+        statistics=statistics,
+        **{"coefficient": 1.0, "aim.omega": 0.0},
+    )
+    assert merged.tolist() == [[1.0] * 3] * 2
+
+
+def test_aim_changes_nothing_at_omega_one_or_where_the_base_is_silent():
+    generator = torch.Generator().manual_seed(0)
+    base, *experts = torch.randn(3, 5, 3, generator=generator)
+    values = {"coefficient": 0.7, "density": 0.5}
+    plain = merge_arrays("ties", base, experts, name=MATRIX, **values)
+    assert torch.equal(aim("ties", base, experts, omega=1.0, **values), plain)
+    assert torch.equal(aim("ties", base, experts, active=[0.0] * 3, **values), plain)
+
+
+@pytest.mark.parametrize("scale", [2.0**-60, 2.0**40])
+def test_aim_knows_no_unit_of_activations(scale):
+    base, experts = torch.zeros(2, 3), [torch.ones(2, 3)]
+    scaled = [scale * x for x in ACTIVE]
+    merged = aim("task_arithmetic", base, experts, active=scaled, coefficient=1.0)
+    assert merged.tolist() == [[0.5, 0.875, 1.0]] * 2
+
+
+def test_aim_damps_the_change_also_where_whole_weights_are_averaged():
+    base, expert = torch.full((2, 3), 8.0), torch.full((2, 3), 9.0)
+    merged = aim("linear", base, [expert, expert], coefficient=1.0)
+    assert merged.tolist() == [[8.5, 8.875, 9.0]] * 2
+
+
+def test_a_merge_with_aim_needs_activations_of_the_base(model, recipe):
+    merge = PreparedMerge(model(0), {"a": model(1), "b": model(2)})
+    with pytest.raises(UsageError, match=r"ties\+aim needs activations of base"):
+        merge.merged(recipe("ties+aim", ("a", "b")))
+    assert dict(merge.merged(recipe("ties+aim", ("a", "b"), coefficient=0.0)))

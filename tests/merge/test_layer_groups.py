@@ -124,7 +124,7 @@ def test_modules_can_be_groups_of_their_own(architecture):
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_tensor_belongs_to_one_of_the_groups(architecture, split_modules):
     names = names_of(architecture, 3)
-    groups = layer_groups(names, granularity=2, split_modules=split_modules)
+    groups = layer_groups(names, granularity=2, split_modules=split_modules, routers=True)
     owners = assign(names, groups)
     assert list(owners) == names
     assert set(owners.values()) == set(groups)
@@ -136,6 +136,13 @@ def test_every_tensor_belongs_to_one_of_the_groups(architecture, split_modules):
         ("model.layers.3.self_attn.q_norm.weight", "layers.3-3.attention"),
         ("model.layers.3.post_attention_layernorm.weight", "layers.3-3.other"),
         ("model.layers.31.block_sparse_moe.experts.5.w1.weight", "layers.31-31.mlp"),
+        ("model.layers.3.block_sparse_moe.gate.weight", "layers.3-3.router"),
+        ("model.layers.3.mlp.gate.e_score_correction_bias", "layers.3-3.router"),
+        ("model.layers.3.mlp.router.weight", "layers.3-3.router"),
+        ("model.layers.3.feed_forward.router.weight", "layers.3-3.router"),
+        ("model.layers.3.mlp.gate_proj.weight", "layers.3-3.mlp"),
+        ("model.layers.3.mlp.experts.0.gate.weight", "layers.3-3.mlp"),
+        ("model.layers.3.mlp.shared_expert_gate.weight", "layers.3-3.mlp"),
         ("encoder.block.0.layer.1.DenseReluDense.wo.weight", "layers.0-0.mlp"),
         ("vision_tower.encoder.layers.3.self_attn.q_proj.weight", "other"),
         ("model.rotary_emb.inv_freq", "other"),
@@ -152,6 +159,17 @@ def test_groups_of_a_recipe_may_mix_whole_layers_and_modules():
     owners = assign(names, groups)
     assert owners["model.layers.0.mlp.gate_proj.weight"] == "layers.0-0"
     assert owners["model.layers.1.mlp.gate_proj.weight"] == "layers.1-1.mlp"
+
+
+def test_routers_are_in_groups_of_their_own_and_nobody_s_unless_asked_for():
+    names = names_of("mixtral", 2)
+    router = "model.layers.1.block_sparse_moe.gate.weight"
+    groups = layer_groups(names, granularity=2, split_modules=False)
+    assert groups == ("embeddings", "layers.0-1", "final_norm", "head")
+    assert assign(names, groups)[router] == "layers.1-1.router"
+    groups = layer_groups(names, granularity=2, split_modules=False, routers=True)
+    assert groups == ("embeddings", "layers.0-1", "layers.0-1.router", "final_norm", "head")
+    assert assign(names, groups)[router] == "layers.0-1.router"
 
 
 def test_a_tensor_without_a_group_is_refused_with_the_group_it_needs():

@@ -2,19 +2,21 @@
 
 import json
 import math
+import re
 
 import pytest
 import torch
 
 from evomerge.errors import NonFiniteError
 from evomerge.merge import pipeline
-from evomerge.merge.methods import METHODS
+from evomerge.merge.methods import METHODS, find_method
 from evomerge.records import Recipe
 from tests.merge.informed import prepared
+from tests.merge.single import COMPOSED
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 
-pytestmark = pytest.mark.parametrize("method", METHODS)
+pytestmark = pytest.mark.parametrize("method", [*METHODS, *COMPOSED])
 
 
 # Defined by lengths in units of the weights, or by functions that are not homogeneous.
@@ -23,7 +25,7 @@ NOT_HOMOGENEOUS = ("nearswap", "arcee_fusion", "pcb", "widen", "ram", "ram_plus"
 
 def names(method):
     """As many experts as the method takes, three where it takes any number."""
-    return ("a", "b", "c")[: METHODS[method].n_experts or 3]
+    return ("a", "b", "c")[: find_method(method).n_experts or 3]
 
 
 def spread(method, n_experts):
@@ -36,7 +38,7 @@ def spread(method, n_experts):
         parameter.name: tuple(value(parameter, 0.3 + 0.5 * i / n_experts) for i in range(n_experts))
         if parameter.per_expert
         else value(parameter, 0.6)
-        for parameter in METHODS[method].parameters
+        for parameter in find_method(method).parameters
     }
 
 
@@ -44,13 +46,13 @@ def full(method, **values):
     """Values at which nothing of a lone expert is lost, as far as there are any."""
     return {
         parameter.name: parameter.full
-        for parameter in METHODS[method].parameters
+        for parameter in find_method(method).parameters
         if parameter.full is not None and math.isfinite(parameter.full)
     } | values
 
 
 def is_homogeneous(method):
-    return method.split(":")[0] not in NOT_HOMOGENEOUS
+    return re.split(r"\W", method)[0] not in NOT_HOMOGENEOUS
 
 
 @pytest.fixture
@@ -60,7 +62,7 @@ def family(method, model):
 
 
 def test_the_table_is_consistent(method):
-    record = METHODS[method]
+    record = find_method(method)
     assert record.name == method
     assert record.reference.startswith("https://")
     assert "coefficient" in record.defaults()
@@ -84,7 +86,7 @@ def test_zero_coefficients_return_the_base_bit_for_bit(method, dtype, model, rec
 def test_a_single_coefficient_of_one_returns_that_expert_bit_for_bit(
     method, dtype, model, recipe, same_bits
 ):
-    if any(math.isinf(parameter.full or 0.0) for parameter in METHODS[method].parameters):
+    if any(math.isinf(parameter.full or 0.0) for parameter in find_method(method).parameters):
         pytest.skip("always loses something of an expert")
     experts = {"a": model(1, dtype), "b": model(2, dtype)}
     one_hot = recipe(method, ("a", "b"), **full(method, coefficient=(0.0, 1.0)))

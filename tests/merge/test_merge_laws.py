@@ -6,34 +6,40 @@ import torch
 from hypothesis import given, settings
 
 from evomerge.merge import pipeline
-from evomerge.merge.methods import METHODS
-from tests.merge.single import families, merge_arrays
+from evomerge.merge.methods import METHODS, find_method
+from tests.merge.single import COMPOSED, families, merge_arrays
 
-ALL = tuple(METHODS)
-BY_RATIO = ("ties:mergekit", "della:mergekit", "sce:mergekit")
+ALL = (*METHODS, *COMPOSED)
+BY_RATIO = ("ties:mergekit", "della:mergekit", "sce:mergekit", "task_arithmetic+norm_match")
 """Coefficients count by their ratios, but may cancel and still mean something."""
 
-COUNT_EXPERTS = ("sce", "consensus", "consensus_ties", "pcb", "widen", "ram", "ram_plus")
+COUNT_EXPERTS = ("sce", "consensus", "consensus_ties", "pcb", "widen", "ram", "ram_plus", "opcm")
 """An expert counts as one whatever its coefficient, or not at all at 0."""
 
 LOSES = ("nearswap", "arcee_fusion", "pcb", "widen")
 """Not even several equal experts are merged whole."""
 
 ADDS_UP = (
-    *("task_arithmetic", "dare_linear", "dare_linear:mergekit", "dare_ties:mergekit"),
+    *(
+        "task_arithmetic",
+        "knots(task_arithmetic)",
+        "dare_linear",
+        "dare_linear:mergekit",
+        "dare_ties:mergekit",
+    ),
     *("della_linear", "della_linear:mergekit", "breadcrumbs", "breadcrumbs_ties", "consensus"),
 )
 
 
 def knows_only_ratios(method):
-    return METHODS[method].only_ratios or method in BY_RATIO
+    return find_method(method).only_ratios or method in BY_RATIO
 
 
 def values_of(method, *, full=False):
     """The defaults, or what takes nothing away, of all parameters but the coefficient."""
     return {
         p.name: p.full if full and p.full is not None else p.default
-        for p in METHODS[method].parameters
+        for p in find_method(method).parameters
         if p.name != "coefficient"
     }
 
@@ -42,7 +48,7 @@ def experts_of(method, n=3, shape=(6, 5)):
     """A base and experts near it."""
     rng = np.random.default_rng(0)
     base = rng.normal(size=shape).astype(np.float32)
-    n = METHODS[method].n_experts or n
+    n = find_method(method).n_experts or n
     return base, [base + 0.1 * rng.normal(size=shape).astype(np.float32) for _ in range(n)]
 
 
@@ -55,7 +61,7 @@ def bits(tensor):
 @given(family=families(most_experts=4))
 def test_random_families_obey_zero_coefficients_and_chunks(method, family):
     base, experts, coefficients = family
-    n = METHODS[method].n_experts
+    n = find_method(method).n_experts
     if n is not None:
         experts, coefficients = (experts * n)[:n], (coefficients * n)[:n]
     values = values_of(method)

@@ -91,7 +91,7 @@ def scratch_bytes(folder: Path, methods: list[str]) -> int:
             sorted(
                 name
                 for name, method in METHODS.items()
-                if not method.n_experts and not method.statistics
+                if not method.n_experts and not method.statistics and not method.matrix
             ),
             marks=pytest.mark.slow,
         ),

@@ -45,3 +45,9 @@ def test_it_takes_what_ray_takes(schema: Draft202012Validator, more: dict[str, A
 )
 def test_it_marks_what_is_refused(schema: Draft202012Validator, more: dict[str, Any]) -> None:
     assert not schema.is_valid(shipped("quickstart.yaml") | more)
+
+
+@pytest.mark.parametrize("method", ["ties+lines", ["linear", "ties"], {"default": "ties"}])
+def test_it_takes_every_form_of_method(schema: Draft202012Validator, method: Any) -> None:
+    experiment = shipped("quickstart.yaml")
+    schema.validate(experiment | {"merge": experiment.get("merge", {}) | {"method": method}})

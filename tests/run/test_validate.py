@@ -1,5 +1,6 @@
 """A broken experiment is told what is wrong, where, and what to do; all of it at once."""
 
+import hashlib
 import re
 import shutil
 from collections.abc import Callable
@@ -31,7 +32,7 @@ def slerp_of_one(config: Path) -> None:
     config.write_text(text.replace("method: task_arithmetic", "method: slerp:mergekit"))
 
 
-def use_expert(make: Callable[[Path], None]) -> Break:
+def use_expert(make: Callable[[Path], object]) -> Break:
     """Point the expert `red` at a folder that `make` fills."""
 
     def apply(config: Path) -> None:
@@ -163,7 +164,20 @@ def test_what_is_wrong_is_located_and_explained(
 def test_an_expert_with_numbers_that_are_none_is_refused(tmp_path: Path, tiny_zoo: TinyZoo) -> None:
     config = write_experiment(tmp_path, tiny_zoo)
     use_expert(with_nan(tiny_zoo))(config)
-    with pytest.raises(ConfigError, match=r"experts\.red: .*tensor '.*' has 1 of .* NaN"):
+    with pytest.raises(ConfigError, match=r"experts\.red: .*tensor '.*' in .* has 1 of .* NaN"):
+        load_experiment(config)
+
+
+def test_an_expert_whose_bits_changed_is_refused(tmp_path: Path, tiny_zoo: TinyZoo) -> None:
+    config = write_experiment(tmp_path, tiny_zoo)
+    use_expert(lambda folder: shutil.copytree(tiny_zoo.experts["red"], folder))(config)
+    weights = tmp_path / "expert/model.safetensors"
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    (tmp_path / "expert/SHA256SUMS").write_text(f"{digest}  model.safetensors\n")
+    load_experiment(config)
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-2] + bytes([content[-2] ^ 1, content[-1]]))
+    with pytest.raises(ConfigError, match=r"experts\.red: .*model\.safetensors has the SHA-256"):
         load_experiment(config)
 
 

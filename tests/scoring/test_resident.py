@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, MixtralConfig, MixtralForCausalLM
+from transformers import AutoModelForCausalLM
 
 from evomerge.errors import ModelError, ScoringError
 from evomerge.scoring.resident import ResidentModel, resolve_dtype
+from tests.families import save_family
 from tests.tiny import TinyZoo, write_model, write_tokenizer
 
 
@@ -89,15 +90,25 @@ def test_tied_weights_that_differ_in_the_file_are_refused(tmp_path: Path) -> Non
         ResidentModel.from_folder(path, dtype=torch.float32)
 
 
-def test_a_model_whose_experts_are_fused_on_load_is_refused(tmp_path: Path) -> None:
-    config = MixtralConfig(
-        vocab_size=128, hidden_size=32, intermediate_size=48, num_hidden_layers=1,
-        num_attention_heads=4, num_key_value_heads=2, num_local_experts=2,
-    )  # fmt: skip
-    MixtralForCausalLM(config).save_pretrained(tmp_path)
-    write_tokenizer(tmp_path)
-    with pytest.raises(ModelError, match=r"4 tensor.*experts\.0\.w1\.weight: transformers fuses"):
-        ResidentModel.from_folder(tmp_path, dtype=torch.float32)
+def test_experts_that_are_fused_on_load_are_slices_of_the_fused_tensors(tmp_path: Path) -> None:
+    first, second = (save_family(tmp_path / str(seed), "mixtral", seed) for seed in (1, 2))
+    write_tokenizer(first)
+    resident = ResidentModel.from_folder(first, dtype=torch.float32)
+    for name, value in load_file(second / "model.safetensors").items():
+        resident.tensors[name].copy_(value)
+    tokens = torch.arange(3, 20)[None]
+    expected = AutoModelForCausalLM.from_pretrained(second, dtype=torch.float32)(tokens).logits
+    assert torch.equal(resident.model(tokens).logits, expected)
+
+
+def test_a_name_that_looks_like_an_ignored_one_keeps_its_place(tmp_path: Path) -> None:
+    path = save_family(tmp_path, "gpt2", seed=1)
+    write_tokenizer(path)
+    resident = ResidentModel.from_folder(path, dtype=torch.float32)
+    tokens = torch.arange(3, 9)[None]
+    before = resident.model(tokens).logits
+    resident.tensors["transformer.h.0.attn.c_attn.bias"].normal_()
+    assert not torch.equal(resident.model(tokens).logits, before)
 
 
 def test_a_missing_tensor_is_named(folder: Path) -> None:

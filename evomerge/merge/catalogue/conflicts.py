@@ -167,6 +167,7 @@ WIDEN = MergeMethod(
         ),
     ),
     weigh=by_significance,
+    reads_weights=True,
 )
 
 _EPSILON = Parameter(

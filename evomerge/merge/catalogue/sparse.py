@@ -258,4 +258,5 @@ ARCEE_FUSION = MergeMethod(
         ),
     ),
     sparsify=keep_important,
+    reads_weights=True,
 )

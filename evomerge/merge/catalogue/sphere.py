@@ -45,6 +45,12 @@ MULTISLERP = MergeMethod(
     only_ratios=True,
 )
 
+MULTISLERP_MERGEKIT = MULTISLERP.as_in_mergekit(
+    "Multi-SLERP of the experts' whole weights instead of their task vectors.",
+    # mergekit's without a base model; with one both agree.
+    space="weights",
+)
+
 KARCHER = MergeMethod(
     name="karcher",
     summary="Weighted Karcher mean of the task vectors' directions, at their mean length.",
@@ -56,6 +62,8 @@ KARCHER = MergeMethod(
 
 KARCHER_MERGEKIT = KARCHER.as_in_mergekit(
     "Karcher mean of the experts' whole weights instead of their task vectors.",
-    # mergekit's has equal weights, and stops after 10 steps or below 10⁻⁵.
+    # mergekit's has equal weights. It also leaves out an expert whose cosine with the mean rounds
+    # to 1 in float32, as some do among near equal tensors, which moves the mean to the others.
     space="weights",
+    weigh=of_tensor(partial(karcher_mean, n_steps=10, tolerance=1e-5)),
 )

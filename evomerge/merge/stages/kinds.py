@@ -64,6 +64,11 @@ class Stack:
         """The length of the last dimension."""
         return self.vectors[0].row
 
+    @property
+    def depth(self) -> float:
+        """How deep in the model the tensor lies, see `groups.depths`."""
+        return self.vectors[0].depth
+
     def setting(self, name: str) -> float:
         """The value of a parameter that is the same for all experts."""
         return self.settings[0][name]
@@ -108,6 +113,8 @@ Weigh = Callable[[Stack], Factors]
 Elect = Callable[[Sequence[Tensor]], list[Tensor]]
 Combine = Callable[[Moves], Tensor]
 Post = Callable[[Stack], Finish]
+Whole = Callable[[Stack, Tensor], Tensor]
+"""Gives the final Δ of a tensor from the combined one, both `(n,)`; it may change what it gets."""
 Matrix = Callable[[Stack], Tensor]
 """Gives Δ of a whole matrix, or of a stack of them: `(n,)` float32, the caller's to change."""
 

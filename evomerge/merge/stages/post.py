@@ -12,6 +12,15 @@ def times_lambda(stack: Stack) -> Finish:
     return lambda span, delta: delta.mul_(scale)
 
 
+def ramp_over_layers(stack: Stack) -> Finish:
+    """(a + b · depth) Δ, the depth going from 0 at the first layer to 1 at the last (LiNeS).
+
+    a is `lines.start`, b `lines.slope`. A model of one layer has depth 0.
+    """
+    scale = stack.setting("lines.start") + stack.setting("lines.slope") * stack.depth
+    return lambda span, delta: delta.mul_(scale)
+
+
 def matters_to_enough(stack: Stack) -> Finish:
     """Keep Δ where it matters to `k` experts or more, or to all (consensus).
 

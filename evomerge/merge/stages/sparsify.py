@@ -12,6 +12,9 @@ from evomerge.merge.stages.kinds import Kept, Settings, Sparsify
 from evomerge.merge.sums import total
 from evomerge.merge.vectors import ExpertVector
 
+Ranks = tuple[int, int]
+"""The first and the last rank by magnitude that is kept, the largest entry being of rank 1."""
+
 
 def keep_all(vector: ExpertVector, settings: Settings) -> Kept:
     """Nothing is dropped."""
@@ -25,12 +28,12 @@ def keep_largest(vector: ExpertVector, settings: Settings) -> Kept:
     all kept, as in the reference of TIES (https://github.com/prateeky2806/ties-merging), so that
     the choice among equals depends on no order. k = 0 keeps nothing.
     """
-    return _at_least_rank(vector, _rounded(settings["density"] * vector.n))
+    return _between_ranks(vector, ranks_of_largest(vector.n, settings))
 
 
 def keep_largest_rounded_down(vector: ExpertVector, settings: Settings) -> Kept:
     """As `keep_largest` with k = ⌊density · n⌋, mergekit's; it refuses to merge where k is 0."""
-    return _at_least_rank(vector, int(settings["density"] * vector.n))
+    return _between_ranks(vector, ranks_of_largest_rounded_down(vector.n, settings))
 
 
 def keep_band(vector: ExpertVector, settings: Settings) -> Kept:
@@ -40,19 +43,45 @@ def keep_band(vector: ExpertVector, settings: Settings) -> Kept:
     smallest or largest that is kept are all kept. mergekit slices by minus the number of outliers,
     and so keeps nothing at all where that is 0.
     """
-    n = vector.n
+    return _between_ranks(vector, ranks_of_band(vector.n, settings))
+
+
+def ranks_of_largest(n: int, settings: Settings) -> Ranks:
+    """The ranks that `keep_largest` keeps of `n` entries."""
+    return 1, _rounded(settings["density"] * n)
+
+
+def ranks_of_largest_rounded_down(n: int, settings: Settings) -> Ranks:
+    """The ranks that `keep_largest_rounded_down` keeps of `n` entries."""
+    return 1, int(settings["density"] * n)
+
+
+def ranks_of_band(n: int, settings: Settings) -> Ranks:
+    """The ranks that `keep_band` keeps of `n` entries."""
     n_kept = int(settings["density"] * n)
     n_outliers = min(int(settings["gamma"] * n), n - n_kept)
-    keep = _at_least_rank(vector, n_kept + n_outliers if n_kept else 0)
-    if n_outliers == 0 or n_kept == 0:
-        return keep
-    most = vector.magnitude_of_rank(n_outliers + 1)
+    return (1 + n_outliers, n_kept + n_outliers) if n_kept else (1, 0)
 
-    def kept(span: slice) -> Tensor:
-        values = keep(span)
-        return torch.where(values.abs() <= most, values, 0.0)
 
-    return kept
+def band(
+    n: int, ranks: Ranks, magnitude_of_rank: Callable[[int], float]
+) -> tuple[float, float] | None:
+    """The magnitude up to which entries are dropped and the largest that is kept; None keeps all.
+
+    Args:
+        n: the number of entries.
+        ranks: the first and the last that are kept, the largest entry being of rank 1.
+        magnitude_of_rank: gives the magnitude of a rank.
+    """
+    first, last = ranks
+    threshold = np.float32(magnitude_of_rank(min(last, n)) if last else np.inf)
+    keeps_small = last >= n or threshold == 0.0
+    most = magnitude_of_rank(first) if first > 1 else np.inf
+    if keeps_small and first == 1:
+        return None
+    # What is at the threshold is kept.
+    below = -1.0 if keeps_small else float(np.nextafter(threshold, np.float32(0.0)))
+    return below, most
 
 
 def drop_at_random(vector: ExpertVector, settings: Settings) -> Kept:
@@ -61,16 +90,21 @@ def drop_at_random(vector: ExpertVector, settings: Settings) -> Kept:
     E[v̂] = v. The mask comes from `random_bits`: the same for every candidate, and a subset of the
     mask of any higher density.
     """
-    n_kept_values = round(settings["density"] * N_VALUES)
+    n_kept_values, rescale = odds(settings)
     if n_kept_values >= N_VALUES:
         return vector.chunk
-    rescale = N_VALUES / n_kept_values if n_kept_values else 0.0
 
     def kept(span: slice) -> Tensor:
         mask = (n_kept_values - vector.random_bits(span)).clamp_(0.0, 1.0)  # 1 where bits < n
         return vector.chunk(span) * mask.mul_(rescale)
 
     return kept
+
+
+def odds(settings: Settings) -> tuple[int, float]:
+    """How many of the N_VALUES random values keep an entry, and what it is then multiplied by."""
+    n_kept_values = round(settings["density"] * N_VALUES)
+    return n_kept_values, N_VALUES / n_kept_values if n_kept_values else 0.0
 
 
 def drop_by_rank(vector: ExpertVector, settings: Settings) -> Kept:
@@ -125,14 +159,17 @@ def clamp(vector: ExpertVector, settings: Settings) -> Kept:
     return lambda span: vector.chunk(span).clamp(-t, t)
 
 
-def _at_least_rank(vector: ExpertVector, k: int) -> Kept:
-    """What is not smaller than the k-th largest magnitude."""
-    threshold = np.float32(vector.magnitude_of_rank(min(k, vector.n)) if k else np.inf)
-    if k >= vector.n or threshold == 0.0:
+def _between_ranks(vector: ExpertVector, ranks: Ranks) -> Kept:
+    limits = band(vector.n, ranks, vector.magnitude_of_rank)
+    if limits is None:
         return vector.chunk
-    # hardshrink keeps what is strictly larger.
-    below = float(np.nextafter(threshold, np.float32(0.0)))
-    return lambda span: hardshrink(vector.chunk(span), below)
+    below, most = limits
+
+    def kept(span: slice) -> Tensor:
+        values = hardshrink(vector.chunk(span), below) if below >= 0.0 else vector.chunk(span)
+        return values if most == np.inf else torch.where(values.abs() <= most, values, 0.0)
+
+    return kept
 
 
 def _drop_by_rank(

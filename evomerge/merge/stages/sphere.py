@@ -69,6 +69,13 @@ def shrink_to_base(gram: Tensor, coefficients: Tensor) -> Tensor:
     return scale * coefficients[:, None] * t
 
 
+def to_mean_length(gram: Tensor, coefficients: Tensor) -> Tensor:
+    """λᵢ · (mean ‖vⱼ‖ / ‖Σ vⱼ‖): the sum at the mean length; 0 where it is 0 (OPCM)."""
+    length = gram.sum((0, 1)).clamp(min=0.0).sqrt()
+    mean = gram.diagonal().clamp(min=0.0).sqrt().mean(1)
+    return coefficients[:, None] * torch.where(length > 0.0, mean / length, 0.0)
+
+
 def great_circle(gram: Tensor, coefficients: Tensor, *, flat_above: float = 2.0) -> Tensor:
     """Slerp: the point at t = λ₂ / (λ₁ + λ₂) of the way from v₁ to v₂ along the arc between them.
 
@@ -100,12 +107,15 @@ def mean_direction(gram: Tensor, coefficients: Tensor) -> Tensor:
     return _at_mean_length(gram, weights, _unit(_cosines(gram), weights))
 
 
-def karcher_mean(gram: Tensor, coefficients: Tensor, *, n_steps: int = 100) -> Tensor:
+def karcher_mean(
+    gram: Tensor, coefficients: Tensor, *, n_steps: int = 100, tolerance: float = 1e-12
+) -> Tensor:
     """Karcher: the point whose weighted squared angles to the directions are least.
 
     Found by steps along the mean tangent, u ← exp_u(Σ wᵢ log_u(uᵢ)), from the weighted mean
-    direction, until they are below 10⁻¹²; at the weighted mean of the lengths. Directions that
-    cancel exactly leave the weighted mean of the vectors.
+    direction, at most `n_steps`, until one would turn by less than `tolerance`, in radians; at the
+    weighted mean of the lengths. Directions that cancel exactly leave the weighted mean of the
+    vectors.
     """
     weights = (coefficients / coefficients.sum())[:, None].expand(gram.shape[0], gram.shape[2])
     cosines = _cosines(gram)
@@ -121,9 +131,9 @@ def karcher_mean(gram: Tensor, coefficients: Tensor, *, n_steps: int = 100) -> T
         step = pull * stretch
         step = step - (step * cosine).sum(0) * point
         length = (step * _times(cosines, step)).sum(0).clamp_min_(0.0).sqrt()
-        point = _unit(cosines, length.cos() * point + torch.sinc(length / math.pi) * step)
-        if bool((length.nan_to_num() < 1e-12).all()):
+        if bool((length.nan_to_num() < tolerance).all()):
             break
+        point = _unit(cosines, length.cos() * point + torch.sinc(length / math.pi) * step)
     return _at_mean_length(gram, weights, point)
 
 

@@ -26,8 +26,9 @@ def closest_to_outputs(stack: Stack) -> Tensor:
 
     The form on the right is the mean M where no text says more: for inputs that no expert has seen,
     such as those of an expert of a mixture that no token was sent to, and for matrices without a
-    Gram. Equal Grams give M exactly. In float64; a candidate costs a solve for each matrix, as the
-    coefficients are inside of the inverse.
+    Gram. Equal Grams give M. Worked in float64 with a few matrices of the size of the one merged.
+    The coefficients are inside of the inverse, so that there is nothing to prepare: a candidate
+    costs N − 1 products of W and G, and a solve, for each matrix.
     """
     shape, name = stack.shape, stack.vectors[0].tensor
     found = [
@@ -67,13 +68,21 @@ def _regressed(
     """W from Wᵢ `(n_outputs, d)` and Gᵢ `(d, d)`, all float64."""
     mean = _mean(weights, shares)
     pull = torch.zeros_like(mean)
-    whole = torch.zeros_like(grams[0])
-    for weight, gram, share in zip(weights, grams, shares, strict=True):
-        shrunk = gram * off_diagonal
-        shrunk.diagonal().copy_(gram.diagonal())
-        pull += share * ((weight - mean) @ shrunk)
+    first = _shrunk(grams[0], off_diagonal)
+    whole = first * shares[0]
+    for weight, gram, share in zip(weights[1:], grams[1:], shares[1:], strict=True):
+        shrunk = _shrunk(gram, off_diagonal)
         whole += share * shrunk
+        # As Σ wᵢ (Wᵢ − M) = 0, any one Gram may be subtracted from all: a product less.
+        pull += share * ((weight - mean) @ shrunk.sub_(first))
     return mean + _solved(pull, whole, least=1.0 - off_diagonal)
+
+
+def _shrunk(gram: Tensor, off_diagonal: float) -> Tensor:
+    """G with the entries off its diagonal multiplied."""
+    shrunk = gram * off_diagonal
+    shrunk.diagonal().copy_(gram.diagonal())
+    return shrunk
 
 
 def _solved(pull: Tensor, gram: Tensor, *, least: float) -> Tensor:
@@ -166,18 +175,18 @@ def _sum_of_squares(values: Tensor) -> float:
 
 
 def spare_active_inputs(stack: Stack) -> Finish:
-    """Δ · (1 − sⱼ (1 − `omega`)), where input j is the more active in the base the larger sⱼ (AIM).
+    """Δ · (1 − sⱼ (1 − `aim.omega`)), sⱼ = E|xⱼ| / maxₖ E|xₖ| being how active input j is (AIM).
 
-    sⱼ = E|xⱼ| / maxₖ E|xₖ| on general text. It damps the columns of a linear map, the rows where
-    those are its inputs, and the entries of a norm's weight; embeddings and whatever else has no
-    activations are left as they are.
+    The activations are those of the base on general text. It damps the columns of a linear map, the
+    rows where those are its inputs, and the entries of a norm's weight; embeddings and whatever
+    else has no activations are left as they are.
     """
     statistics: Statistics = stack.vectors[0].statistics
     found = statistics.of_inputs("activations", BASE, stack.vectors[0].tensor, stack.shape)
     most = 0.0 if found is None else found.values.max().item()
     if found is None or most == 0.0:
         return lambda span, delta: delta
-    kept = 1.0 - found.values * ((1.0 - stack.setting("omega")) / most)
+    kept = 1.0 - found.values * ((1.0 - stack.setting("aim.omega")) / most)
     row, over_rows = stack.row, found.over_rows
 
     def damp(span: slice, delta: Tensor) -> Tensor:

@@ -29,9 +29,14 @@ def shares(stack: Stack) -> Factors:
     return constant(normalised(stack.coefficients))
 
 
+def evenly(stack: Stack) -> Factors:
+    """aᵢ = 1: λ times the plain mean at equal coefficients λ."""
+    return constant(weighted(stack.coefficients, [1.0] * len(stack.coefficients)))
+
+
 def by_energy(stack: Stack) -> Factors:
     """aᵢ = (mean vᵢ²)^`power`: the experts that changed the tensor most count most (VaRM)."""
-    energies = [_energy(vector) for vector in stack.vectors]
+    energies = [vector.energy() for vector in stack.vectors]
     most = max(energies)
     powers = [(energy / most) ** stack.setting("power") if most else 1.0 for energy in energies]
     return constant(weighted(stack.coefficients, powers))
@@ -78,19 +83,11 @@ def weighted(coefficients: Sequence[float], weights: Sequence[float]) -> tuple[f
     return tuple(scale * product / whole if whole else 0.0 for product in products)
 
 
-def _energy(vector: ExpertVector) -> float:
-    """Σ v² over the tensor."""
-    return vector.cache.numbers(
-        (*vector.key, "energy"),
-        lambda: (total(vector.shape, lambda span: vector.chunk(span).double().square_()),),
-    )[0]
-
-
 def _model_energy(vector: ExpertVector) -> float:
-    expert, _, is_task_vector = vector.key
+    expert, _, *space = vector.key
     return vector.cache.numbers(
-        (expert, is_task_vector, "energy of model"),
-        lambda: (math.fsum(_energy(other) for other in vector.model()),),
+        (expert, *space, "energy of model"),
+        lambda: (math.fsum(other.energy() for other in vector.model()),),
     )[0]
 
 

@@ -1,166 +1,230 @@
-"""Time to merge a candidate into a live model, beside the plain loop over whole tensors.
+"""Time to merge a candidate into a live model, beside the time to move the same bytes.
 
-python experiments/benchmarks/merge/run.py [--models zoo small] [--candidates 7] [--json]
+python experiments/benchmarks/merge/run.py [--billion] [--repeats 7] [--mergekit PYTHON] [--json]
 
-Processor time of one thread, the median over candidates with random values; the first candidate,
-which fills the caches, apart. The plain loop does what a merge written in ten lines does: whole
-tensors in float32, a `kthvalue` for the density of TIES, a new random mask for DARE, nothing kept.
+A Llama-shaped base of 100 million parameters (or of a billion) and three experts in bfloat16, files
+in the page cache, two threads. The bound reads the bytes of all four models and writes those of
+one, and is measured in turn with each method; ratios are of the fastest of the repeats, in time on
+the clock and in processor time of all threads. Every candidate has new values in every group.
 """
 
 import argparse
 import json
-import statistics
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
 
+import numpy as np
 import torch
+from models import EXPERTS, save_models
+from numba import njit
 from torch import Tensor
 
+from evomerge.checkpoint.reader import Checkpoint, open_checkpoint
 from evomerge.merge.groups import layer_groups
 from evomerge.merge.methods import METHODS
 from evomerge.merge.prepared import PreparedMerge
-from evomerge.records import GroupRecipe, Recipe, TensorInfo
+from evomerge.records import GroupRecipe, Recipe
 
-# name → (vocabulary, hidden, MLP, layers)
-MODELS = {"zoo": (330, 128, 320, 4), "small": (8192, 512, 1536, 8)}
-EXPERTS = ("a", "b", "c")
-TIMED = ("linear", "task_arithmetic", "ties", "dare_ties")
-"""The methods that `plain_merge` knows."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One method on one model, in milliseconds of processor time."""
-
-    model: str
-    n_parameters: int
-    method: str
-    first_ms: float
-    ms: float
-    plain_ms: float
+FUSED = (
+    *("linear", "task_arithmetic", "ties", "dare_linear", "dare_ties"),
+    *("breadcrumbs", "breadcrumbs_ties"),
+)
+EAGER = ("della_linear", "della")
+SPAN = 1 << 18
+HERE = Path(__file__).parent
 
 
-@dataclass(frozen=True)
-class MemorySource:
-    """A model held in memory."""
+@dataclass
+class Models:
+    """The models on disk, and a live one to merge into."""
 
-    tensors: Mapping[str, Tensor]
+    folder: Path
+    rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
 
-    def infos(self) -> dict[str, TensorInfo]:
-        return {k: TensorInfo(k, tuple(x.shape), x.dtype) for k, x in self.tensors.items()}
+    def __post_init__(self) -> None:
+        self.base = open_checkpoint(self.folder / "base")
+        self.experts = {name: open_checkpoint(self.folder / name) for name in EXPERTS}
+        infos = self.base.infos()
+        self.live = {name: torch.zeros(x.shape, dtype=x.dtype) for name, x in infos.items()}
+        self.groups = layer_groups(infos, granularity=1, split_modules=False)
 
-    def read(self, name: str) -> Tensor:
-        return self.tensors[name]
+    @property
+    def n(self) -> int:
+        return sum(tensor.numel() for tensor in self.live.values())
 
+    def recipe(self, method: str) -> Recipe:
+        """Values drawn between the bounds of the method's parameters."""
+        return Recipe(EXPERTS, {group: self.group(method) for group in self.groups})
 
-def llama(sizes: tuple[int, int, int, int], seed: int) -> MemorySource:
-    """Random weights in bfloat16 of the shapes of a Llama with tied embeddings."""
-    vocabulary, hidden, mlp, n_layers = sizes
-    shapes: dict[str, tuple[int, ...]] = {"model.embed_tokens.weight": (vocabulary, hidden)}
-    for layer in range(n_layers):
-        prefix = f"model.layers.{layer}"
-        for module in "qkvo":
-            shapes[f"{prefix}.self_attn.{module}_proj.weight"] = (hidden, hidden)
-        shapes[f"{prefix}.mlp.gate_proj.weight"] = shapes[f"{prefix}.mlp.up_proj.weight"] = (
-            mlp,
-            hidden,
-        )
-        shapes[f"{prefix}.mlp.down_proj.weight"] = (hidden, mlp)
-        shapes[f"{prefix}.input_layernorm.weight"] = (hidden,)
-    generator = torch.Generator().manual_seed(seed)
-    return MemorySource(
-        {k: torch.randn(s, generator=generator).mul_(0.02).bfloat16() for k, s in shapes.items()}
-    )
+    def group(self, method: str) -> GroupRecipe:
+        def draw(low: float, high: float) -> float:
+            return float(self.rng.uniform(low, high))
 
-
-def random_recipe(method: str, groups: tuple[str, ...], seed: int) -> Recipe:
-    """Values drawn between the bounds of the method's parameters."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw() -> GroupRecipe:
-        values = {}
-        for p in METHODS[method].parameters:
-            places = torch.rand(len(EXPERTS), generator=generator).tolist()
-            values[p.name] = tuple(p.low + (p.high - p.low) * place for place in places)
+        values = {
+            p.name: tuple(draw(p.low, p.high) for _ in EXPERTS)
+            if p.per_expert
+            else draw(p.low, p.high)
+            for p in METHODS[method].parameters
+        }
         return GroupRecipe(method, values)
 
-    return Recipe(EXPERTS, {group: draw() for group in groups})
+
+@njit(nogil=True)
+def move(a, b, c, d, out):  # type: ignore[no-untyped-def]
+    for i in range(out.size):
+        out[i] = a[i] ^ b[i] ^ c[i] ^ d[i]
 
 
-def plain_merge(
-    method: str, base: Tensor, experts: list[Tensor], values: Mapping[str, tuple[float, ...]]
-) -> Tensor:
-    """The merge of one tensor, the short way."""
-    coefficients = torch.tensor(values["coefficient"]).view(-1, *[1] * base.dim())
-    if method == "linear":
-        stack = torch.stack([expert.float() for expert in experts])
-        return ((coefficients / coefficients.sum()) * stack).sum(0).to(base.dtype)
-    vectors = torch.stack([expert.float() - base.float() for expert in experts])
-    for vector, density in zip(vectors, values.get("density", ()), strict=False):
-        if method == "ties":
-            n_dropped = vector.numel() - int(density * vector.numel() + 0.5)
-            threshold = vector.abs().flatten().kthvalue(max(n_dropped, 1)).values
-            vector[vector.abs() <= threshold] = 0
-        else:
-            vector *= (torch.rand(vector.shape) < density) / density
-    moves = coefficients * vectors
-    if method == "task_arithmetic":
-        return (base.float() + moves.sum(0)).to(base.dtype)
-    agreeing = moves * moves.sum(0).sign() > 0
-    mean = (moves * agreeing).sum(0) / agreeing.sum(0).clamp(min=1)
-    return (base.float() + mean).to(base.dtype)
+@njit(nogil=True)
+def look(a):  # type: ignore[no-untyped-def]
+    seen = np.int16(0)
+    for i in range(a.size):
+        seen ^= a[i]
+    return seen
 
 
-def milliseconds(work: Callable[[], object]) -> float:
-    """Processor time of this thread's process for one call."""
-    start = time.process_time()
+def bits(tensor: Tensor) -> np.ndarray:
+    return tensor.reshape(-1).view(torch.int16).numpy()
+
+
+def in_threads(work: Callable[..., object], groups: list[list[np.ndarray]]) -> None:
+    """Run a loop over pieces of arrays of equal lengths in two threads."""
+    spans = [
+        [x[start : start + SPAN] for x in arrays]
+        for arrays in groups
+        for start in range(0, len(arrays[0]), SPAN)
+    ]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda pieces: work(*pieces), spans))
+
+
+def timed(work: Callable[[], object]) -> np.ndarray:
+    """Seconds on the clock and of processor time."""
+    start = np.array([time.perf_counter(), time.process_time()])
     work()
-    return 1e3 * (time.process_time() - start)
+    return np.array([time.perf_counter(), time.process_time()]) - start
 
 
-def measure(model: str, method: str, n_candidates: int) -> Row:
-    """One row of the table."""
-    base = llama(MODELS[model], seed=0)
-    experts = {name: llama(MODELS[model], seed) for seed, name in enumerate(EXPERTS, start=1)}
-    live = {name: tensor.float() for name, tensor in base.tensors.items()}
-    groups = layer_groups(base.tensors, granularity=1, split_modules=False)
-    merge = PreparedMerge(base, experts)
-    recipes = [random_recipe(method, groups, seed) for seed in range(n_candidates + 1)]
+def sources(models: Models) -> list[Checkpoint]:
+    return [models.base, *models.experts.values()]
 
-    def plain(recipe: Recipe) -> None:
-        values = next(iter(recipe.groups.values())).values
-        for name, tensor in base.tensors.items():
-            stack = [expert.tensors[name] for expert in experts.values()]
-            live[name].copy_(plain_merge(method, tensor, stack, values))
 
-    ours = [milliseconds(lambda r=r: merge.materialise(r, live)) for r in recipes]
-    theirs = [milliseconds(lambda r=r: plain(r)) for r in recipes]
-    n_parameters = sum(tensor.numel() for tensor in base.tensors.values())
-    first, *later = ours
-    return Row(
-        model, n_parameters, method, first, statistics.median(later), statistics.median(theirs[1:])
+def bound(models: Models) -> None:
+    in_threads(
+        move,
+        [
+            [*(bits(source.read(name)) for source in sources(models)), bits(out)]
+            for name, out in models.live.items()
+        ],
     )
+
+
+def one_read(models: Models) -> None:
+    in_threads(look, [[bits(x.read(name))] for x in sources(models) for name in models.live])
+
+
+def to_bound(models: Models, merge: PreparedMerge, method: str, n_repeats: int) -> dict[str, float]:
+    """A method's time as a multiple of the bound's."""
+    bounds, ours = [], []
+    for _ in range(n_repeats):
+        recipe = models.recipe(method)
+        bounds.append(timed(lambda: bound(models)))
+        ours.append(timed(lambda r=recipe: merge.materialise(r, models.live)))
+    clock, processor = np.min(ours, 0) / np.min(bounds, 0)
+    return {
+        f"{method}, clock": clock,
+        f"{method}, processor": processor,
+        f"{method}, seconds": float(np.min(ours, 0)[0]),
+    }
+
+
+def preparation(models: Models) -> dict[str, float]:
+    """What the first TIES candidate takes more than the second, and what it leaves behind."""
+    merge = PreparedMerge(models.base, models.experts)
+    recipes = [models.recipe("ties") for _ in range(2)]
+    first, second = (
+        timed(lambda r=recipe: merge.materialise(r, models.live)) for recipe in recipes
+    )
+    read = np.min([timed(lambda: one_read(models)) for _ in range(5)], 0)
+    n_bytes = sum(x.read(name).nbytes for x in sources(models) for name in models.live)
+    return {
+        "preparation to one read, clock": ((first - second) / read)[0],
+        "preparation to one read, processor": ((first - second) / read)[1],
+        "sketches to sources, bytes": merge.sketch_bytes / n_bytes,
+    }
+
+
+def one_group(models: Models, n_repeats: int) -> dict[str, float]:
+    """A candidate that differs in a single layer, as a fraction of a whole one."""
+    merge = PreparedMerge(models.base, models.experts)
+    whole, part = [], []
+    for _ in range(n_repeats):
+        recipe = models.recipe("task_arithmetic")
+        whole.append(timed(lambda r=recipe: merge.materialise(r, models.live)))
+        changed = dict(recipe.groups) | {"layers.3-3": models.group("task_arithmetic")}
+        other = Recipe(EXPERTS, changed)
+        part.append(timed(lambda r=other: merge.materialise(r, models.live)))
+    return {"one changed layer to all, clock": (np.min(part, 0) / np.min(whole, 0))[0]}
+
+
+def script(name: str, folder: Path, python: str, *arguments: str) -> dict[str, float]:
+    """The numbers that a script beside this one prints as JSON."""
+    command = [python, str(HERE / name), str(folder), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def parts(models: Models, options: argparse.Namespace) -> Iterator[dict[str, float]]:
+    """The table, some rows at a time."""
+    seconds: dict[str, float] = {}
+    yield {"parameters": float(models.n)} | preparation(models)
+    merge = PreparedMerge(models.base, models.experts)
+    for method in FUSED:
+        merge.materialise(models.recipe(method), models.live)  # makes the sketches
+        found = to_bound(models, merge, method, options.repeats)
+        seconds[method] = found[f"{method}, seconds"]
+        yield found
+    yield one_group(models, options.repeats)
+    yield script("memory.py", models.folder, sys.executable)
+    for method in ("linear", "ties") if options.mergekit else ():
+        theirs = script("theirs.py", models.folder, options.mergekit, method)["seconds"]
+        yield {
+            f"mergekit {method}, seconds": theirs,
+            f"mergekit {method}, times ours": theirs / seconds[method],
+        }
+    for method in EAGER:
+        yield to_bound(models, merge, method, 1)
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
-    parser.add_argument("--candidates", type=int, default=7)
+    parser.add_argument("--billion", action="store_true")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--mergekit", help="a Python that has mergekit")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    rows = [measure(m, method, options.candidates) for m in options.models for method in TIMED]
+    torch.set_num_threads(2)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        save_models(folder, "1B" if options.billion else "100M")
+        models = Models(folder)
+        bound(models)
+        one_read(models)
+        rows: dict[str, float] = {}
+        for part in parts(models, options):
+            rows |= part
+            for row, number in part.items():
+                print(f"{row:42} {number:12.4g}", flush=True)
     if options.json:
-        print(json.dumps([asdict(row) for row in rows], indent=2))
-        return
-    print(f"{'model':6} {'params':>8} {'method':16} {'first':>8} {'then':>8} {'plain':>8}  ratio")
-    for row in rows:
-        print(
-            f"{row.model:6} {row.n_parameters / 1e6:7.1f}M {row.method:16} {row.first_ms:7.1f}ms "
-            f"{row.ms:6.1f}ms {row.plain_ms:6.1f}ms {row.plain_ms / row.ms:6.1f}"
-        )
+        print(json.dumps({row: float(number) for row, number in rows.items()}))
 
 
 if __name__ == "__main__":

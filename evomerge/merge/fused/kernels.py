@@ -1,0 +1,428 @@
+"""Compiled loops: the stages of common methods, from stored bits to stored bits.
+
+A span of a tensor is merged block by block; a block is so small that all that is computed on it
+stays in the processor's first cache. Each stage is that of `merge.stages`, operation for operation
+in float32, so that bits agree: both round after every operation, and nothing is fused or reordered.
+Tensors are known by the address of their first entry and the code of their dtype, so that one
+compilation serves all dtypes; bfloat16 and float16 are integers to the compiler.
+
+All is in one file because the compiled code is kept on disk until the file of its function changes,
+whatever happens to the functions that it calls.
+"""
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import carray, njit, types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from evomerge.merge.fused.codes import (
+    BFLOAT16,
+    CHANGED,
+    EVERYONE,
+    FLOAT16,
+    FLOAT32,
+    KEEP_BAND,
+    KEEP_RANDOM,
+    MEAN_OF_ELECTED,
+    RATIO_OF_ELECTED,
+    SIGN_OF_SUM_OR_PLUS,
+)
+
+Floats = NDArray[np.float32]
+Patterns = NDArray[np.uint32]
+
+_BLOCK = 1024
+_PIECE = 512
+_ZERO, _ONE = np.float32(0.0), np.float32(1.0)
+_TINY = np.float32(np.finfo(np.float32).tiny)
+
+_SIGN = np.uint32(0x80000000)
+_MAGNITUDE = np.uint32(0x7FFFFFFF)
+# The patterns of the smallest magnitudes that round to infinity.
+_TOO_LARGE = (np.uint32(0x7F7F8000), np.uint32(0x477FF000), np.uint32(0x7F800000))
+_LEAST_NORMAL = np.float32(2.0**-14)  # of float16
+_HALF = np.float32(0.5)
+_BEYOND, _INFINITY = np.float32(65536.0), np.float32(np.inf)
+
+
+@intrinsic
+def _pointer(typing: Any, address: Any, like: Any) -> Any:
+    """An address as a pointer to entries of the dtype `like`."""
+    pointer = types.CPointer(like.dtype)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> ir.Value:
+        return builder.inttoptr(arguments[0], context.get_value_type(pointer))
+
+    return pointer(types.int64, like), generate
+
+
+@intrinsic
+def pattern_of(typing: Any, number: Any) -> Any:
+    """The bits of a float32 as an integer."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> ir.Value:
+        return builder.bitcast(arguments[0], ir.IntType(32))
+
+    return types.uint32(types.float32), generate
+
+
+@intrinsic
+def number_of(typing: Any, pattern: Any) -> Any:
+    """The float32 of these bits."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> ir.Value:
+        return builder.bitcast(arguments[0], ir.FloatType())
+
+    return types.float32(types.uint32), generate
+
+
+@intrinsic
+def where(typing: Any, condition: Any, yes: Any, no: Any) -> Any:
+    """`yes` or `no`, both computed: a branch would keep a loop from being vectorised."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> ir.Value:
+        return builder.select(*arguments)
+
+    return yes(types.boolean, yes, yes), generate
+
+
+@njit(nogil=True)
+def _halves(address: int, start: int, n: int) -> NDArray[np.uint16]:
+    return carray(_pointer(address + 2 * start, np.uint16), n)
+
+
+@njit(nogil=True)
+def _singles(address: int, start: int, n: int) -> Floats:
+    return carray(_pointer(address + 4 * start, np.float32), n)
+
+
+@njit(nogil=True)
+def read(address: int, code: int, start: int, block: Floats) -> None:
+    """Fill a block with the entries of a tensor from `start` on, widened."""
+    if code == FLOAT32:
+        numbers = _singles(address, start, block.size)
+        for i in range(block.size):
+            block[i] = numbers[i]
+    elif code == BFLOAT16:
+        bits = block.view(np.uint32)
+        stored = _halves(address, start, block.size)
+        for i in range(block.size):
+            bits[i] = np.uint32(stored[i]) << np.uint32(16)
+    else:
+        stored = _halves(address, start, block.size)
+        for i in range(block.size):
+            block[i] = _widened(np.uint32(stored[i]))
+
+
+@njit(nogil=True)
+def round_to(code: int, block: Floats) -> bool:
+    """Round a block to the numbers that a dtype has, to nearest, ties to even.
+
+    Returns:
+        whether all are finite; the others are not to be relied on.
+    """
+    bits = block.view(np.uint32)
+    largest = np.uint32(0)
+    for i in range(block.size):
+        largest = max(largest, bits[i] & _MAGNITUDE)
+    if code == BFLOAT16:
+        for i in range(block.size):
+            bits[i] = _rounded(bits[i], np.uint32(16))
+    elif code == FLOAT16:
+        for i in range(block.size):
+            block[i] = _to_float16(block[i])
+    return bool(largest < _TOO_LARGE[code])
+
+
+@njit(nogil=True)
+def write(address: int, code: int, start: int, block: Floats) -> None:
+    """Store a block as the entries of a tensor from `start` on, rounding it."""
+    if code == FLOAT32:
+        numbers = _singles(address, start, block.size)
+        for i in range(block.size):
+            numbers[i] = block[i]
+        return
+    round_to(code, block)
+    bits = block.view(np.uint32)
+    stored = _halves(address, start, block.size)
+    if code == BFLOAT16:
+        for i in range(block.size):
+            stored[i] = np.uint16(bits[i] >> np.uint32(16))
+    else:
+        for i in range(block.size):
+            stored[i] = _narrowed(block[i])
+
+
+@njit(nogil=True)
+def _rounded(bits: np.uint32, n_dropped: np.uint32) -> np.uint32:
+    """The pattern of a float32 rounded to one whose last bits are 0."""
+    last = np.uint32(bits >> n_dropped) & np.uint32(1)
+    below_half = np.uint32(np.uint32(1) << np.uint32(n_dropped - np.uint32(1))) - np.uint32(1)
+    return np.uint32(np.uint32(bits + last + below_half) >> n_dropped << n_dropped)
+
+
+@njit(nogil=True)
+def _widened(half: np.uint32) -> np.float32:
+    """A float16's pattern as the float32 of the same value."""
+    shifted = number_of((half & np.uint32(0x7FFF)) << np.uint32(13))
+    # The exponents are 112 apart; the product also makes float16's subnormals normal.
+    size = np.float32(shifted * np.float32(2.0**112))
+    size = where(size >= _BEYOND, _INFINITY, size)
+    return where((half & np.uint32(0x8000)) != 0, -size, size)
+
+
+@njit(nogil=True)
+def _to_float16(value: np.float32) -> np.float32:
+    """The nearest float16 as a float32."""
+    size = abs(value)
+    # A float16 below 2⁻¹⁴ is a multiple of 2⁻²⁴, as is a float32 from 1/2 to 1.
+    small = np.float32(size + _HALF) - _HALF
+    normal = number_of(_rounded(pattern_of(size), np.uint32(13)))
+    nearest = where(size < _LEAST_NORMAL, small, normal)
+    nearest = where(nearest >= _BEYOND, _INFINITY, nearest)
+    return where((pattern_of(value) & _SIGN) != 0, -nearest, nearest)
+
+
+@njit(nogil=True)
+def _narrowed(value: np.float32) -> np.uint16:
+    """The pattern in float16 of a number that float16 has."""
+    size = abs(value)
+    normal = (pattern_of(size) >> np.uint32(13)) - np.uint32(112 << 10)
+    small = np.uint32(size * np.float32(2.0**24))
+    pattern = where(size < _LEAST_NORMAL, small, np.uint32(normal))
+    pattern = where(size >= _BEYOND, np.uint32(0x7C00), pattern)
+    return np.uint16(pattern | ((pattern_of(value) & _SIGN) >> np.uint32(16)))
+
+
+@njit(nogil=True)
+def _keep_band(vector: Floats, below: np.float32, most: np.float32, kept: Floats) -> None:
+    """The vector with 0 where a magnitude is at most `below` or more than `most`.
+
+    Not in place: the masked stores that this compiles to are very slow on some processors.
+    """
+    for i in range(vector.size):
+        size = abs(vector[i])
+        trimmed = where(size <= below, _ZERO, vector[i])
+        kept[i] = where(size > most, _ZERO, trimmed)
+
+
+@njit(nogil=True)
+def _keep_random(
+    block: Floats, first: np.uint32, second: np.uint32, n_kept: np.uint32, rescale: np.float32
+) -> None:
+    """Multiply by `rescale` where the random bits are below `n_kept`, by 0 elsewhere.
+
+    The bits are those of `random_bits`; `first` is the first half of the key plus the index.
+    """
+    for i in range(block.size):
+        x = np.uint32(first + np.uint32(i))
+        x = np.uint32(x ^ np.uint32(x >> np.uint32(17)))
+        x = np.uint32(x * np.uint32(0xED5AD4BB))
+        x = np.uint32(x ^ second)
+        x = np.uint32(x ^ np.uint32(x >> np.uint32(11)))
+        x = np.uint32(x * np.uint32(0xAC4C1B51))
+        x = np.uint32(x ^ np.uint32(x >> np.uint32(15)))
+        x = np.uint32(x * np.uint32(0x31848BAB))
+        x = np.uint32(x ^ np.uint32(x >> np.uint32(14)))
+        block[i] *= where(np.uint32(x >> np.uint32(8)) < n_kept, rescale, _ZERO)
+
+
+@njit(nogil=True)
+def _add_up(blocks: Floats, total: Floats) -> None:
+    """The sum over the first dimension, one by one in their order."""
+    first = blocks[0]
+    for i in range(total.size):
+        total[i] = first[i]
+    for e in range(1, len(blocks)):
+        other = blocks[e]
+        for i in range(total.size):
+            total[i] += other[i]
+
+
+@njit(nogil=True)
+def _take_sign(kind: int, total: Floats) -> None:
+    """Make sums of votes 1, −1 or, where they cancel, what the election says."""
+    none = _ONE if kind == SIGN_OF_SUM_OR_PLUS else _ZERO
+    for i in range(total.size):
+        total[i] = where(total[i] > _ZERO, _ONE, where(total[i] < _ZERO, -_ONE, none))
+
+
+@njit(nogil=True)
+def _add_elected(
+    value: Floats, sign: Floats, share: np.float32, delta: Floats, whole: Floats, before: Patterns
+) -> None:
+    """Add an expert where its value has the sign.
+
+    `before` are the patterns of the largest |share| among those added before; with this one's they
+    take the place of `value`. Not in place: masked stores, which it would compile to, are slow.
+    """
+    size = pattern_of(abs(share))
+    most = value.view(np.uint32)
+    for i in range(delta.size):
+        takes_part = value[i] * sign[i] > _ZERO
+        mask = where(takes_part, _ONE, _ZERO)
+        delta[i] += value[i] * mask
+        whole[i] += share * mask
+        most[i] = max(before[i], where(takes_part, size, np.uint32(0)))
+
+
+@njit(nogil=True)
+def _combine(
+    elect: int, combine: int, values: Floats, factors: Floats, spares: Floats, delta: Floats
+) -> None:
+    """One vector from those of the experts, `(n_experts, block)`, by election."""
+    sign, whole = spares[0][: delta.size], spares[1][: delta.size]
+    most = spares[2][: delta.size].view(np.uint32)
+    _add_up(values, sign)
+    _take_sign(elect, sign)
+    # −0 + x is x, whatever the sign of x, even of 0.
+    for i in range(delta.size):
+        delta[i], whole[i], most[i] = -_ZERO, -_ZERO, np.uint32(0)
+    for e in range(len(values)):
+        share = factors[e] if combine == RATIO_OF_ELECTED else abs(factors[e])
+        value = values[e][: delta.size]
+        if elect == CHANGED:  # each expert votes alone
+            for i in range(delta.size):
+                sign[i] = value[i]
+            _take_sign(elect, sign)
+        _add_elected(value, sign, share, delta, whole, most)
+        most = value.view(np.uint32)
+    if combine == RATIO_OF_ELECTED:
+        for i in range(delta.size):
+            quotient = delta[i] / where(whole[i] == _ZERO, _ONE, whole[i])
+            delta[i] = quotient * where(whole[i] == _ZERO, _ZERO, _ONE)
+    elif combine == MEAN_OF_ELECTED:
+        for i in range(delta.size):
+            delta[i] *= number_of(most[i]) / where(whole[i] > _TINY, whole[i], _TINY)
+
+
+@njit(nogil=True, cache=True)
+def merge_span(
+    places: NDArray[np.int64],
+    sparsify: NDArray[np.int64],
+    keys: Patterns,
+    numbers: Floats,
+    how: NDArray[np.int64],
+    scale: np.float32,
+    start: int,
+    stop: int,
+) -> bool:
+    """Merge the entries from `start` to `stop` of one flat tensor.
+
+    Args:
+        places: `(2 + n_experts, 2)` address and dtype of the target, the base and the experts; a
+            base whose address is 0 takes no part.
+        sparsify: `(n_experts,)` codes.
+        keys: `(n_experts, 2)` of the random bits.
+        numbers: `(n_experts, 3)` factor, and two numbers that `sparsify` needs.
+        how: codes of election, combination, and the dtype to round to first.
+        scale: of the combined vector.
+        start: the first entry.
+        stop: one after the last.
+
+    Returns:
+        whether all entries are finite; it stops at the first block with one that is not.
+    """
+    n_experts = len(sparsify)
+    values = np.zeros((n_experts, _BLOCK), np.float32)
+    spares = np.zeros((5, _BLOCK), np.float32)
+    for first in range(start, stop, _BLOCK):
+        n = min(_BLOCK, stop - first)
+        base, delta = spares[3][:n], spares[4][:n]
+        if places[1, 0]:
+            read(places[1, 0], places[1, 1], first, base)
+        for e in range(n_experts):
+            value = values[e][:n]
+            vector = spares[0][:n] if sparsify[e] == KEEP_BAND else value
+            read(places[2 + e, 0], places[2 + e, 1], first, vector)
+            if places[1, 0]:
+                for i in range(n):
+                    vector[i] -= base[i]
+            if sparsify[e] == KEEP_BAND:
+                _keep_band(vector, numbers[e, 1], numbers[e, 2], value)
+            elif sparsify[e] == KEEP_RANDOM:
+                begin, n_kept = np.uint32(keys[e, 0] + np.uint32(first)), np.uint32(numbers[e, 1])
+                _keep_random(value, begin, keys[e, 1], n_kept, numbers[e, 2])
+            for i in range(n):
+                value[i] *= numbers[e, 0]
+        if how[0] == EVERYONE:
+            _add_up(values, delta)
+        else:
+            _combine(how[0], how[1], values, numbers[:, 0], spares, delta)
+        for i in range(n):
+            delta[i] *= scale
+        if places[1, 0]:
+            for i in range(n):
+                delta[i] += base[i]
+        if not round_to(how[2], delta):
+            return False
+        write(places[0, 0], places[0, 1], first, delta)
+    return True
+
+
+@njit(nogil=True)
+def _read_vector(places: NDArray[np.int64], start: int, vector: Floats, base: Floats) -> None:
+    """Fill a block with the entries of an expert's vector from `start` on; `base` is a spare."""
+    read(places[1, 0], places[1, 1], start, vector)
+    if places[0, 0]:
+        read(places[0, 0], places[0, 1], start, base)
+        for i in range(vector.size):
+            vector[i] -= base[i]
+
+
+@njit(nogil=True, cache=True)
+def count_magnitudes(
+    places: NDArray[np.int64],
+    lowest: np.uint32,
+    shift: int,
+    counts: Patterns,
+    start: int,
+    stop: int,
+) -> None:
+    """Add the magnitudes of a vector to a histogram of their patterns.
+
+    Args:
+        places: `(2, 2)` as in `merge_span`: base and expert.
+        lowest: the least pattern of bin 0.
+        shift: a bin is 2^shift patterns wide.
+        counts: of each bin, and behind them of some that are in none; they are added to.
+        start: the first entry.
+        stop: one after the last.
+    """
+    n_bins = np.uint32(len(counts) - 1)
+    spares = np.empty((2, _PIECE), np.float32)
+    bins = np.empty(_PIECE, np.uint32)
+    for first in range(start, stop, _PIECE):
+        vector = spares[0][: min(_PIECE, stop - first)]
+        _read_vector(places, first, vector, spares[1][: vector.size])
+        patterns = vector.view(np.uint32)
+        least = n_bins
+        for i in range(vector.size):
+            # Smaller patterns wrap around to large ones.
+            above = np.uint32(np.uint32(patterns[i] & _MAGNITUDE) - lowest)
+            bins[i] = min(np.uint32(above >> np.uint32(shift)), n_bins)
+            least = min(least, bins[i])
+        if least < n_bins:
+            for i in range(vector.size):
+                counts[bins[i]] += np.uint32(1)
+
+
+@njit(nogil=True, cache=True)
+def extent_of_magnitudes(
+    places: NDArray[np.int64], start: int, stop: int
+) -> tuple[np.uint32, np.uint32]:
+    """The least pattern of a magnitude that is not 0, and the greatest; places as above."""
+    spares = np.empty((2, _BLOCK), np.float32)
+    least, greatest = _MAGNITUDE, np.uint32(0)
+    for first in range(start, stop, _BLOCK):
+        vector = spares[0][: min(_BLOCK, stop - first)]
+        _read_vector(places, first, vector, spares[1][: vector.size])
+        bits = vector.view(np.uint32)
+        for i in range(vector.size):
+            size = np.uint32(bits[i] & _MAGNITUDE)
+            greatest = max(greatest, size)
+            least = min(least, where(size == np.uint32(0), _MAGNITUDE, size))
+    return least, greatest
