@@ -22,10 +22,13 @@ from evomerge.irt.estimator import (
     checked_responses,
     require_seen,
 )
-from evomerge.irt.traits import Traits, fit_traits, next_items
+from evomerge.irt.traits import N_TRAITS, Traits, best_items, fit_traits
 
 N_COMMON = 10
 BATCH = 5
+RANDOM_SHARE = 0.2
+"""Of every batch: what the model does not know it lacks, only random items tell."""
+
 SIZES = (20, 50, 100)
 N_FOLDS = 5
 N_DRAWS = 4
@@ -105,9 +108,13 @@ class Adaptive:
                 f"model {int(left.argmin())} has {int(left.min())} items left to be chosen from, "
                 f"expected at least {n}; score all items instead"
             )
-        if self.trusts_model and seen.any():
-            return next_items(self.traits, seen, right, n, barred=self.barred)
-        return np.array([order[~mask[order]][:n] for mask in seen], dtype=np.intp)
+        n_random = round(RANDOM_SHARE * n) if self.trusts_model and seen.any() else n
+        random = np.array([order[~mask[order]][:n_random] for mask in seen], dtype=np.intp)
+        taken = seen.copy()
+        np.put_along_axis(taken, random, True, axis=1)
+        gains = self.traits.gains(seen, right)
+        best = best_items(gains, taken, n - n_random, barred=self.barred)
+        return np.concatenate([random, best], axis=1)
 
     def misfit(self, seen: BoolArray, right: BoolArray, common: NDArray[np.intp]) -> FloatArray:
         """How far the model's score is from the design-based one, in standard errors.
@@ -128,7 +135,7 @@ def fit_adaptive(
     responses: ArrayLike,
     *,
     sizes: Sequence[int] = SIZES,
-    n_traits: int = 2,
+    n_traits: int = N_TRAITS,
     barred: Sequence[int] = (),
     seed: int = 0,
 ) -> Adaptive:

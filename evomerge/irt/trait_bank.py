@@ -90,7 +90,7 @@ class TraitBank:
         """
         try:
             return cls._read(data)
-        except (KeyError, TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError) as error:
             raise CalibrationError(
                 f"an item bank cannot be read ({type(error).__name__}: {error}), expected what "
                 f"{FORMAT!r} stands for; calibrate the task again"

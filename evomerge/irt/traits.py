@@ -19,8 +19,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from evomerge.irt.estimator import BoolArray, Estimates, FloatArray, checked_responses
 
-N_NODES = 256
-N_STEPS = 25
+N_TRAITS = 3
+N_NODES = 512
+N_STEPS = 40
 SLOPE_SD = 1.0
 INTERCEPT_SD = 2.0
 PRIOR_MODELS = 20.0
@@ -105,7 +106,7 @@ class Traits:
         return np.asarray(unseen * covariance**2 / variance / seen.shape[1] ** 2)
 
 
-def fit_traits(responses: ArrayLike, n_traits: int = 2, *, histogram: bool = True) -> Traits:
+def fit_traits(responses: ArrayLike, n_traits: int = N_TRAITS, *, histogram: bool = True) -> Traits:
     """Fit the model to models that answered all items.
 
     Deterministic. Slopes have the prior N(ā, 1) and intercepts N(d̄, 2²) around their own means
@@ -219,15 +220,17 @@ def _maximise(
     return np.asarray(parameters + step * np.minimum(1.0, 1.5 / np.maximum(longest, 1e-9)))
 
 
-def next_items(
-    traits: Traits, seen: BoolArray, right: BoolArray, n: int, *, barred: Sequence[int] = ()
+def best_items(
+    gains: FloatArray, taken: BoolArray, n: int, *, barred: Sequence[int] = ()
 ) -> NDArray[np.intp]:
-    """The `n` items most worth asking each model next, `(n_models, n)` places, best first.
+    """The `n` items with the largest gains for each model, `(n_models, n)` places, best first.
 
     Args:
+        gains: `(n_models, J)` from `Traits.gains`.
+        taken: `(n_models, J)` items not to be asked again.
         barred: places never to be chosen, such as flagged items.
     """
-    gains = traits.gains(seen, right)
-    gains[:, list(barred)] = -1.0
-    gains[seen] = -2.0
-    return np.argsort(-gains, axis=1, kind="stable")[:, :n]
+    open_gains = gains.copy()
+    open_gains[:, list(barred)] = -1.0
+    open_gains[taken] = -2.0
+    return np.asarray(np.argsort(-open_gains, axis=1, kind="stable")[:, :n], dtype=np.intp)

@@ -56,7 +56,7 @@ def main() -> None:
             print_table([row for row in rows if row["task"] == matrix.task][-3 * 13 :])
     print_table(pooled(rows))
     if options.json:
-        print(json.dumps({"rows": rows, "pooled": pooled(rows)}))
+        print(json.dumps({"rows": plain(rows), "pooled": plain(pooled(rows))}))
 
 
 def compare(matrix: Matrix, n_models: int, n_seeds: int, n_draws: int) -> list[dict[str, object]]:
@@ -152,6 +152,11 @@ def summary(cell: np.ndarray, mean: np.ndarray) -> dict[str, object]:
     with np.errstate(all="ignore"):
         averages = dict(zip(COLUMNS, cell[:, 1:].mean(axis=0).tolist(), strict=True))
     return averages | {"ratio": averages["mae"] / mean[:, 1].mean()}
+
+
+def plain(rows: Sequence[dict[str, object]]) -> list[dict[str, object]]:
+    """The rows as JSON has them: what an estimator does not have is null."""
+    return [{key: None if value != value else value for key, value in r.items()} for r in rows]
 
 
 def pooled(rows: Sequence[dict[str, object]]) -> list[dict[str, object]]:

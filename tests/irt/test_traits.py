@@ -1,0 +1,170 @@
+"""The latent abilities behind answers: exact predictive laws, recovery, and honest intervals."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from evomerge.errors import ScoringError
+from evomerge.irt.estimate import ability, p_irt
+from evomerge.irt.traits import Traits, best_items, fit_traits, normal_nodes, parameter_errors
+from evomerge.records import TaskScores
+
+
+def traits_of(n_items: int, n_traits: int, seed: int, n_nodes: int = 400) -> Traits:
+    rng = np.random.default_rng(seed)
+    nodes = normal_nodes(n_nodes, n_traits)
+    log_prior = np.full(n_nodes, -np.log(n_nodes))
+    slopes = rng.uniform(0.3, 1.5, (n_items, n_traits))
+    return Traits(slopes, rng.normal(size=n_items), nodes, log_prior)
+
+
+def draw(traits: Traits, n_models: int, rng: np.random.Generator) -> np.ndarray:
+    ability = rng.integers(len(traits.nodes), size=n_models)
+    return rng.random((n_models, len(traits.slopes))) < traits.right[ability]
+
+
+def test_with_every_item_seen_the_score_is_exact() -> None:
+    traits = traits_of(9, 2, seed=0)
+    right = draw(traits, 5, np.random.default_rng(0))
+    estimates = traits.estimates(np.ones_like(right), right)
+    np.testing.assert_array_equal(estimates.mean, right.mean(axis=1))
+    np.testing.assert_array_equal(estimates.se, 0.0)
+
+
+def test_the_predictive_mean_and_error_are_those_of_the_whole_distribution() -> None:
+    """Against the sum over every way to answer five items, two of them seen."""
+    traits = traits_of(5, 2, seed=1, n_nodes=50)
+    seen = np.array([[True, False, True, False, False]])
+    right = np.array([[True, False, False, False, False]])
+    scores, masses = [], []
+    for rest in product([0.0, 1.0], repeat=3):
+        answers = np.array([1.0, rest[0], 0.0, rest[1], rest[2]])
+        chance = np.where(answers > 0, traits.right, 1.0 - traits.right).prod(axis=1)
+        masses.append((np.exp(traits.log_prior) * chance).sum())
+        scores.append(answers.mean())
+    mean = np.average(scores, weights=masses)
+    variance = np.average((np.array(scores) - mean) ** 2, weights=masses)
+    estimates = traits.estimates(seen, right)
+    assert estimates.mean[0] == pytest.approx(mean, abs=1e-12)
+    assert estimates.se[0] == pytest.approx(np.sqrt(variance), abs=1e-12)
+
+
+def test_gains_are_the_expected_drop_of_the_variance() -> None:
+    """Against asking each item, with the answers' own probabilities."""
+    traits = traits_of(6, 2, seed=2, n_nodes=60)
+    seen = np.array([[True, True, False, False, False, False]])
+    right = np.array([[True, False, False, False, False, False]])
+    before = traits.estimates(seen, right).se[0] ** 2
+    for item in range(2, 6):
+        asked = seen.copy()
+        asked[0, item] = True
+        after = 0.0
+        share = traits.predictions(seen, right)[0, item]
+        for answer, probability in ((True, share), (False, 1.0 - share)):
+            told = right.copy()
+            told[0, item] = answer
+            after += probability * traits.estimates(asked, told).se[0] ** 2
+        assert traits.gains(seen, right)[0, item] == pytest.approx(before - after, abs=1e-12)
+    assert traits.gains(seen, right)[0, :2].tolist() == [0.0, 0.0]
+
+
+def test_one_trait_with_a_normal_prior_is_the_item_bank(bank_of) -> None:
+    """Whose abilities are tested to be mirt's; here on its own nodes, so to rounding."""
+    slopes, intercepts = np.linspace(0.5, 2.0, 12), np.linspace(-2.0, 2.0, 12)
+    bank = bank_of(slopes.tolist(), intercepts.tolist())
+    curves = bank.curves
+    log_prior = curves.log_prior - np.log(np.exp(curves.log_prior).sum())
+    traits = Traits(slopes[:, None], intercepts, curves.nodes[:, None], log_prior)
+    right = draw(traits, 20, np.random.default_rng(1))
+    seen = np.tile(np.arange(12) % 2 == 0, (20, 1))
+    estimates = traits.estimates(seen, right)
+    weights = traits.posterior(seen, right)
+    items = bank.items[::2]
+    for row in range(20):
+        values = tuple(right[row, ::2].astype(float).tolist())
+        expected = p_irt(bank, TaskScores(items, values))
+        assert estimates.mean[row] == pytest.approx(expected.mean, abs=1e-9)
+        assert estimates.se[row] == pytest.approx(expected.se, abs=1e-9)
+        mean = weights[row] @ traits.nodes[:, 0]
+        assert mean == pytest.approx(ability(bank, items, values).mean, abs=1e-9)
+
+
+def test_intervals_hold_when_the_model_is_true() -> None:
+    traits = traits_of(100, 2, seed=4)
+    rng = np.random.default_rng(2)
+    right = draw(traits, 2000, rng)
+    seen = np.zeros_like(right)
+    seen[:, rng.permutation(100)[:20]] = True
+    estimates = traits.estimates(seen, right)
+    held = np.abs(estimates.mean - right.mean(axis=1)) <= 1.96 * estimates.se
+    assert held.mean() == pytest.approx(0.95, abs=0.02)
+
+
+def test_a_fit_predicts_nearly_as_well_as_the_truth() -> None:
+    truth = traits_of(60, 2, seed=5)
+    rng = np.random.default_rng(3)
+    fitted = fit_traits(draw(truth, 200, rng), 2)
+    right = draw(truth, 300, rng)
+    seen = np.zeros_like(right)
+    seen[:, ::3] = True
+    scores = right.mean(axis=1)
+    errors = [np.abs(t.estimates(seen, right).mean - scores).mean() for t in (fitted, truth)]
+    plain = np.abs(right[:, ::3].mean(axis=1) - scores).mean()
+    assert errors[0] < 1.08 * errors[1]
+    assert errors[0] < plain
+
+
+def test_fitting_twice_gives_the_same() -> None:
+    responses = draw(traits_of(12, 2, seed=6), 30, np.random.default_rng(4))
+    one, other = fit_traits(responses, 2), fit_traits(responses, 2)
+    np.testing.assert_array_equal(one.slopes, other.slopes)
+    np.testing.assert_array_equal(one.log_prior, other.log_prior)
+
+
+def test_the_histogram_finds_two_kinds_of_models() -> None:
+    """Half of the models know nearly all, half nearly nothing: hardly any in between."""
+    rng = np.random.default_rng(5)
+    able = np.arange(100) % 2 == 0
+    responses = rng.random((100, 40)) < np.where(able, 0.95, 0.05)[:, None]
+    traits = fit_traits(responses, 1)
+    share = traits.right.mean(axis=1)
+    between = np.exp(traits.log_prior)[(share > 0.3) & (share < 0.7)].sum()
+    normal = fit_traits(responses, 1, histogram=False)
+    share = normal.right.mean(axis=1)
+    assert between < 0.5 * np.exp(normal.log_prior)[(share > 0.3) & (share < 0.7)].sum()
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_all_right_and_all_wrong_calibration_and_candidates_are_finite(value: bool) -> None:
+    traits = fit_traits(np.full((10, 20), value))
+    seen = np.arange(20)[None] < 5
+    estimates = traits.estimates(seen, np.full((1, 20), value))
+    assert abs(estimates.mean[0] - value) < 0.2
+    assert np.isfinite(estimates.se).all()
+
+
+def test_errors_of_parameters_shrink_with_models() -> None:
+    truth = traits_of(15, 1, seed=7)
+    responses = draw(truth, 400, np.random.default_rng(6))
+    few, many = (
+        parameter_errors(fit_traits(part, 1), part) for part in (responses[:40], responses)
+    )
+    assert few.shape == (15, 2)
+    assert (many < few).all()
+
+
+def test_barred_and_seen_items_are_never_asked() -> None:
+    traits = traits_of(10, 2, seed=8)
+    seen = np.zeros((3, 10), dtype=bool)
+    seen[:, :4] = True
+    chosen = best_items(traits.gains(seen, seen), seen, 4, barred=(5, 6))
+    assert {tuple(sorted(row)) for row in chosen.tolist()} == {(4, 7, 8, 9)}
+
+
+@pytest.mark.parametrize("value", [np.nan, 0.5, 2.0])
+def test_responses_that_are_neither_right_nor_wrong_are_refused(value: float) -> None:
+    responses = np.ones((4, 3))
+    responses[1, 2] = value
+    with pytest.raises(ScoringError, match=f"model 1 has {value:g} in column 2 of the responses"):
+        fit_traits(responses)
