@@ -34,15 +34,21 @@ from evomerge.merge.fused.codes import (
 Floats = NDArray[np.float32]
 Patterns = NDArray[np.uint32]
 
-_BLOCK = 1024
+_BLOCK = 960
+_ROW = _BLOCK + 48
+"""Entries from one block to the next: at a power of two, loads would wait for stores before them."""
+
 _PIECE = 512
-_ZERO, _ONE = np.float32(0.0), np.float32(1.0)
+_ZERO, _ONE, _NOTHING = np.float32(0.0), np.float32(1.0), np.float32(-1.0)
 _TINY = np.float32(np.finfo(np.float32).tiny)
 
 _SIGN = np.uint32(0x80000000)
 _MAGNITUDE = np.uint32(0x7FFFFFFF)
 # The patterns of the smallest magnitudes that round to infinity.
 _TOO_LARGE = (np.uint32(0x7F7F8000), np.uint32(0x477FF000), np.uint32(0x7F800000))
+SEVERAL = np.uint32(0xFFFFFFFF)
+"""What stands for the one pattern of a bin that has several; no magnitude has it."""
+
 _LEAST_NORMAL = np.float32(2.0**-14)  # of float16
 _HALF = np.float32(0.5)
 _BEYOND, _INFINITY = np.float32(65536.0), np.float32(np.inf)
@@ -126,26 +132,27 @@ def round_to(code: int, block: Floats) -> bool:
     """
     bits = block.view(np.uint32)
     largest = np.uint32(0)
-    for i in range(block.size):
-        largest = max(largest, bits[i] & _MAGNITUDE)
     if code == BFLOAT16:
         for i in range(block.size):
+            largest = max(largest, bits[i] & _MAGNITUDE)
             bits[i] = _rounded(bits[i], np.uint32(16))
-    elif code == FLOAT16:
+    else:
         for i in range(block.size):
-            block[i] = _to_float16(block[i])
+            largest = max(largest, bits[i] & _MAGNITUDE)
+        if code == FLOAT16:
+            for i in range(block.size):
+                block[i] = _to_float16(block[i])
     return bool(largest < _TOO_LARGE[code])
 
 
 @njit(nogil=True)
 def write(address: int, code: int, start: int, block: Floats) -> None:
-    """Store a block as the entries of a tensor from `start` on, rounding it."""
+    """Store a block of numbers that the dtype has as the entries of a tensor from `start` on."""
     if code == FLOAT32:
         numbers = _singles(address, start, block.size)
         for i in range(block.size):
             numbers[i] = block[i]
         return
-    round_to(code, block)
     bits = block.view(np.uint32)
     stored = _halves(address, start, block.size)
     if code == BFLOAT16:
@@ -198,22 +205,36 @@ def _narrowed(value: np.float32) -> np.uint16:
 
 
 @njit(nogil=True)
-def _keep_band(vector: Floats, below: np.float32, most: np.float32, kept: Floats) -> None:
-    """The vector with 0 where a magnitude is at most `below` or more than `most`.
+def _take_halves(
+    address: int, start: int, base: Floats, below: Any, most: Any, factor: Any, value: Floats
+) -> None:
+    """As `_take`, of a tensor in bfloat16."""
+    stored = _halves(address, start, value.size)
+    for i in range(value.size):
+        moved = number_of(np.uint32(stored[i]) << np.uint32(16)) - base[i]
+        size = abs(moved)
+        trimmed = where(size <= below, _ZERO, moved)
+        value[i] = where(size > most, _ZERO, trimmed) * factor
+
+
+@njit(nogil=True)
+def _take(vector: Floats, base: Floats, below: Any, most: Any, factor: Any, value: Floats) -> None:
+    """The vector less the base, 0 where its magnitude is at most `below` or more than `most`.
 
     Not in place: the masked stores that this compiles to are very slow on some processors.
     """
-    for i in range(vector.size):
-        size = abs(vector[i])
-        trimmed = where(size <= below, _ZERO, vector[i])
-        kept[i] = where(size > most, _ZERO, trimmed)
+    for i in range(value.size):
+        moved = vector[i] - base[i]
+        size = abs(moved)
+        trimmed = where(size <= below, _ZERO, moved)
+        value[i] = where(size > most, _ZERO, trimmed) * factor
 
 
 @njit(nogil=True)
 def _keep_random(
-    block: Floats, first: np.uint32, second: np.uint32, n_kept: np.uint32, rescale: np.float32
+    block: Floats, first: np.uint32, second: np.uint32, n_kept: np.uint32, rescale: Any, factor: Any
 ) -> None:
-    """Multiply by `rescale` where the random bits are below `n_kept`, by 0 elsewhere.
+    """Multiply by `rescale` where the random bits are below `n_kept`, by 0 elsewhere; by `factor`.
 
     The bits are those of `random_bits`; `first` is the first half of the key plus the index.
     """
@@ -227,7 +248,8 @@ def _keep_random(
         x = np.uint32(x ^ np.uint32(x >> np.uint32(15)))
         x = np.uint32(x * np.uint32(0x31848BAB))
         x = np.uint32(x ^ np.uint32(x >> np.uint32(14)))
-        block[i] *= where(np.uint32(x >> np.uint32(8)) < n_kept, rescale, _ZERO)
+        kept = block[i] * where(np.uint32(x >> np.uint32(8)) < n_kept, rescale, _ZERO)
+        block[i] = kept * factor
 
 
 @njit(nogil=True)
@@ -327,31 +349,35 @@ def merge_span(
         whether all entries are finite; it stops at the first block with one that is not.
     """
     n_experts = len(sparsify)
-    values = np.zeros((n_experts, _BLOCK), np.float32)
-    spares = np.zeros((5, _BLOCK), np.float32)
+    values = np.zeros((n_experts, _ROW), np.float32)
+    spares = np.zeros((5, _ROW), np.float32)
     for first in range(start, stop, _BLOCK):
         n = min(_BLOCK, stop - first)
         base, delta = spares[3][:n], spares[4][:n]
         if places[1, 0]:
             read(places[1, 0], places[1, 1], first, base)
         for e in range(n_experts):
-            value = values[e][:n]
-            vector = spares[0][:n] if sparsify[e] == KEEP_BAND else value
-            read(places[2 + e, 0], places[2 + e, 1], first, vector)
-            if places[1, 0]:
-                for i in range(n):
-                    vector[i] -= base[i]
+            value, factor = values[e][:n], numbers[e, 0]
+            below, most = _NOTHING, _INFINITY
             if sparsify[e] == KEEP_BAND:
-                _keep_band(vector, numbers[e, 1], numbers[e, 2], value)
-            elif sparsify[e] == KEEP_RANDOM:
+                below, most = numbers[e, 1], numbers[e, 2]
+            before = _ONE if sparsify[e] == KEEP_RANDOM else factor
+            if places[2 + e, 1] == BFLOAT16:
+                _take_halves(places[2 + e, 0], first, base, below, most, before, value)
+            else:
+                read(places[2 + e, 0], places[2 + e, 1], first, spares[0][:n])
+                _take(spares[0][:n], base, below, most, before, value)
+            if sparsify[e] == KEEP_RANDOM:
                 begin, n_kept = np.uint32(keys[e, 0] + np.uint32(first)), np.uint32(numbers[e, 1])
-                _keep_random(value, begin, keys[e, 1], n_kept, numbers[e, 2])
-            for i in range(n):
-                value[i] *= numbers[e, 0]
+                _keep_random(value, begin, keys[e, 1], n_kept, numbers[e, 2], factor)
         if how[0] == EVERYONE:
             _add_up(values, delta)
         else:
             _combine(how[0], how[1], values, numbers[:, 0], spares, delta)
+        if places[1, 0] and places[0, 1] == how[2] == BFLOAT16:
+            if not _finish_halves(places[0, 0], first, base, scale, delta):
+                return False
+            continue
         for i in range(n):
             delta[i] *= scale
         if places[1, 0]:
@@ -359,8 +385,22 @@ def merge_span(
                 delta[i] += base[i]
         if not round_to(how[2], delta):
             return False
+        if places[0, 1] != FLOAT32 and places[0, 1] != how[2]:
+            round_to(places[0, 1], delta)
         write(places[0, 0], places[0, 1], first, delta)
     return True
+
+
+@njit(nogil=True)
+def _finish_halves(address: int, start: int, base: Floats, scale: Any, delta: Floats) -> bool:
+    """Store base + scale · delta in bfloat16; whether all of it is finite, as `round_to` tells."""
+    stored = _halves(address, start, delta.size)
+    largest = np.uint32(0)
+    for i in range(delta.size):
+        bits = pattern_of(delta[i] * scale + base[i])
+        largest = max(largest, bits & _MAGNITUDE)
+        stored[i] = np.uint16(_rounded(bits, np.uint32(16)) >> np.uint32(16))
+    return bool(largest < _TOO_LARGE[BFLOAT16])
 
 
 @njit(nogil=True)
@@ -379,6 +419,7 @@ def count_magnitudes(
     lowest: np.uint32,
     shift: int,
     counts: Patterns,
+    only: Patterns,
     start: int,
     stop: int,
 ) -> None:
@@ -389,6 +430,7 @@ def count_magnitudes(
         lowest: the least pattern of bin 0.
         shift: a bin is 2^shift patterns wide.
         counts: of each bin, and behind them of some that are in none; they are added to.
+        only: of each bin of `counts`, the one pattern that is in it, or `SEVERAL`.
         start: the first entry.
         stop: one after the last.
     """
@@ -407,7 +449,10 @@ def count_magnitudes(
             least = min(least, bins[i])
         if least < n_bins:
             for i in range(vector.size):
-                counts[bins[i]] += np.uint32(1)
+                count, pattern = counts[bins[i]], np.uint32(patterns[i] & _MAGNITUDE)
+                known = where(count == np.uint32(0), pattern, only[bins[i]])
+                only[bins[i]] = where(known == pattern, pattern, SEVERAL)
+                counts[bins[i]] = count + np.uint32(1)
 
 
 @njit(nogil=True, cache=True)

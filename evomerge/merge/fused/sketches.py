@@ -2,7 +2,8 @@
 
 A sketch counts the magnitudes of a vector by the upper bits of their float32 patterns, which are
 ordered as the magnitudes are. It has as many bins as 5 % of the expert's stored bytes have room
-for, between the least magnitude that is not 0 and the greatest.
+for, between the least magnitude that is not 0 and the greatest. Changes of models in bfloat16 are a
+few units in the last place, so that most bins hold a single magnitude: then the sketch knows it.
 """
 
 from collections.abc import Iterable
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evomerge.merge.fused.codes import FLOAT32
-from evomerge.merge.fused.kernels import count_magnitudes, extent_of_magnitudes
+from evomerge.merge.fused.kernels import SEVERAL, count_magnitudes, extent_of_magnitudes
 
 _DIGIT = 16
 """Bits of a pattern that one pass finds out at most."""
@@ -26,20 +27,22 @@ class Sketch:
         lowest: the least pattern that is counted.
         shift: a bin is 2^shift patterns wide.
         from_top: `(n_bins,)` how many entries are in the last bin, the last two, and so on.
+        only: `(n_bins,)` the pattern in each bin, or `SEVERAL`.
     """
 
     lowest: int
     shift: int
     from_top: NDArray[np.uint32]
+    only: NDArray[np.uint32]
 
-    def find(self, rank: int) -> tuple[int, int] | None:
-        """The least pattern of the bin of a rank, and the rank within; None where it is a 0."""
+    def find(self, rank: int) -> tuple[int, int, int] | None:
+        """The bin of a rank: its only pattern, its least, the rank within; None where it is 0."""
         position = int(np.searchsorted(self.from_top, rank))
         if position == len(self.from_top):
             return None
         above = int(self.from_top[position - 1]) if position else 0
         n_below = len(self.from_top) - 1 - position
-        return self.lowest + (n_below << self.shift), rank - above
+        return int(self.only[n_below]), self.lowest + (n_below << self.shift), rank - above
 
 
 class Sketches:
@@ -52,7 +55,9 @@ class Sketches:
     @property
     def n_bytes(self) -> int:
         """Memory held by the sketches."""
-        return sum(sketch.from_top.nbytes for sketch in self._sketches.values())
+        return sum(
+            sketch.from_top.nbytes + sketch.only.nbytes for sketch in self._sketches.values()
+        )
 
     def magnitudes(
         self, key: object, places: NDArray[np.int64], n: int, ranks: Iterable[int]
@@ -80,7 +85,7 @@ class Sketches:
 
 def _sketch(places: NDArray[np.int64], n: int) -> Sketch:
     n_bytes = n * (4 if places[1, 1] == FLOAT32 else 2)
-    n_bins = max(n_bytes // 20 // np.dtype(np.uint32).itemsize, 1)
+    n_bins = max(n_bytes // 20 // (2 * np.dtype(np.uint32).itemsize), 1)
     least, greatest = (int(pattern) for pattern in extent_of_magnitudes(places, 0, n))
     extent = max(greatest - least, 0)
     shift = max((extent // n_bins).bit_length(), 0)
@@ -88,9 +93,9 @@ def _sketch(places: NDArray[np.int64], n: int) -> Sketch:
 
 
 def _counted(places: NDArray[np.int64], n: int, *, lowest: int, shift: int, n_bins: int) -> Sketch:
-    counts = np.zeros(n_bins + 1, np.uint32)
-    count_magnitudes(places, np.uint32(lowest), shift, counts, 0, n)
-    return Sketch(lowest, shift, np.cumsum(counts[-2::-1], dtype=np.uint32))
+    counts, only = np.zeros(n_bins + 1, np.uint32), np.zeros(n_bins + 1, np.uint32)
+    count_magnitudes(places, np.uint32(lowest), shift, counts, only, 0, n)
+    return Sketch(lowest, shift, np.cumsum(counts[-2::-1], dtype=np.uint32), only[:-1])
 
 
 def _exact(sketch: Sketch, places: NDArray[np.int64], n: int, rank: int) -> float:
@@ -98,9 +103,9 @@ def _exact(sketch: Sketch, places: NDArray[np.int64], n: int, rank: int) -> floa
         found = sketch.find(rank)
         if found is None:
             return 0.0
-        lowest, rank = found
-        if sketch.shift == 0:
-            return float(np.uint32(lowest).view(np.float32))
+        only, lowest, rank = found
+        if only != SEVERAL:
+            return float(np.uint32(only).view(np.float32))
         shift = max(sketch.shift - _DIGIT, 0)
         n_bins = 1 << (sketch.shift - shift)
         sketch = _counted(places, n, lowest=lowest, shift=shift, n_bins=n_bins)
