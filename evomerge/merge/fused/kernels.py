@@ -36,7 +36,7 @@ Patterns = NDArray[np.uint32]
 
 _BLOCK = 960
 _ROW = _BLOCK + 48
-"""Entries from one block to the next: at a power of two, loads would wait for stores before them."""
+"""Entries from one block to the next: at a power of two, loads would wait for earlier stores."""
 
 _PIECE = 512
 _ZERO, _ONE, _NOTHING = np.float32(0.0), np.float32(1.0), np.float32(-1.0)
@@ -46,8 +46,8 @@ _SIGN = np.uint32(0x80000000)
 _MAGNITUDE = np.uint32(0x7FFFFFFF)
 # The patterns of the smallest magnitudes that round to infinity.
 _TOO_LARGE = (np.uint32(0x7F7F8000), np.uint32(0x477FF000), np.uint32(0x7F800000))
-SEVERAL = np.uint32(0xFFFFFFFF)
-"""What stands for the one pattern of a bin that has several; no magnitude has it."""
+SEVERAL = _SIGN
+"""Marks the pattern of a bin that has others too; no magnitude has this bit."""
 
 _LEAST_NORMAL = np.float32(2.0**-14)  # of float16
 _HALF = np.float32(0.5)
@@ -430,7 +430,7 @@ def count_magnitudes(
         lowest: the least pattern of bin 0.
         shift: a bin is 2^shift patterns wide.
         counts: of each bin, and behind them of some that are in none; they are added to.
-        only: of each bin of `counts`, the one pattern that is in it, or `SEVERAL`.
+        only: of each bin of `counts`, the last pattern in it, plus `SEVERAL` where others are too.
         start: the first entry.
         stop: one after the last.
     """
@@ -450,9 +450,58 @@ def count_magnitudes(
         if least < n_bins:
             for i in range(vector.size):
                 count, pattern = counts[bins[i]], np.uint32(patterns[i] & _MAGNITUDE)
-                known = where(count == np.uint32(0), pattern, only[bins[i]])
-                only[bins[i]] = where(known == pattern, pattern, SEVERAL)
+                before = where(count == np.uint32(0), pattern, only[bins[i]])
+                others = where((before & _MAGNITUDE) == pattern, before & SEVERAL, SEVERAL)
+                only[bins[i]] = pattern | others
                 counts[bins[i]] = count + np.uint32(1)
+
+
+@njit(nogil=True, cache=True)
+def count_beside(
+    places: NDArray[np.int64], pattern: np.uint32, start: int, stop: int
+) -> tuple[int, int]:
+    """How many magnitudes are larger than one, and how many are equal; places as above."""
+    spares = np.empty((2, _ROW), np.float32)
+    n_larger, n_equal = np.int64(0), np.int64(0)
+    is_halves = places[0, 0] != 0 and places[0, 1] == places[1, 1] == BFLOAT16
+    for first in range(start, stop, _BLOCK):
+        n = min(_BLOCK, stop - first)
+        if is_halves:
+            beside = _count_halves(places[0, 0], places[1, 0], pattern, first, n)
+        else:
+            vector = spares[0][:n]
+            _read_vector(places, first, vector, spares[1][:n])
+            beside = _count(vector, pattern)
+        n_larger += np.int64(beside[0])
+        n_equal += np.int64(beside[1])
+    return int(n_larger), int(n_equal)
+
+
+@njit(nogil=True)
+def _count(vector: Floats, pattern: np.uint32) -> tuple[np.int32, np.int32]:
+    """As `count_beside`, of a block."""
+    larger, equal = np.int32(0), np.int32(0)
+    for i in range(vector.size):
+        size = np.uint32(pattern_of(vector[i]) & _MAGNITUDE)
+        larger += np.int32(size > pattern)
+        equal += np.int32(size == pattern)
+    return larger, equal
+
+
+@njit(nogil=True)
+def _count_halves(
+    base: int, expert: int, pattern: np.uint32, start: int, n: int
+) -> tuple[np.int32, np.int32]:
+    """As `count_beside`, of a block of the difference of tensors in bfloat16."""
+    subtracted, stored = _halves(base, start, n), _halves(expert, start, n)
+    larger, equal = np.int32(0), np.int32(0)
+    for i in range(n):
+        whole = number_of(np.uint32(stored[i]) << np.uint32(16))
+        moved = whole - number_of(np.uint32(subtracted[i]) << np.uint32(16))
+        size = np.uint32(pattern_of(moved) & _MAGNITUDE)
+        larger += np.int32(size > pattern)
+        equal += np.int32(size == pattern)
+    return larger, equal
 
 
 @njit(nogil=True, cache=True)

@@ -3,7 +3,8 @@
 A sketch counts the magnitudes of a vector by the upper bits of their float32 patterns, which are
 ordered as the magnitudes are. It has as many bins as 5 % of the expert's stored bytes have room
 for, between the least magnitude that is not 0 and the greatest. Changes of models in bfloat16 are a
-few units in the last place, so that most bins hold a single magnitude: then the sketch knows it.
+few units in the last place, so that most bins hold a single magnitude or nearly so: the sketch
+knows one of each bin, and it takes little to see whether it is the one.
 """
 
 from collections.abc import Iterable
@@ -13,7 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evomerge.merge.fused.codes import FLOAT32
-from evomerge.merge.fused.kernels import SEVERAL, count_magnitudes, extent_of_magnitudes
+from evomerge.merge.fused.kernels import (
+    SEVERAL,
+    count_beside,
+    count_magnitudes,
+    extent_of_magnitudes,
+)
 
 _DIGIT = 16
 """Bits of a pattern that one pass finds out at most."""
@@ -27,7 +33,7 @@ class Sketch:
         lowest: the least pattern that is counted.
         shift: a bin is 2^shift patterns wide.
         from_top: `(n_bins,)` how many entries are in the last bin, the last two, and so on.
-        only: `(n_bins,)` the pattern in each bin, or `SEVERAL`.
+        only: `(n_bins,)` a pattern in each bin, marked by `SEVERAL` if there are others.
     """
 
     lowest: int
@@ -99,12 +105,26 @@ def _counted(places: NDArray[np.int64], n: int, *, lowest: int, shift: int, n_bi
 
 
 def _exact(sketch: Sketch, places: NDArray[np.int64], n: int, rank: int) -> float:
+    found = sketch.find(rank)
+    if found is None:
+        return 0.0
+    only, _, _ = found
+    if only & int(SEVERAL):
+        only &= ~int(SEVERAL)
+        n_larger, n_equal = count_beside(places, np.uint32(only), 0, n)
+        if not n_larger < rank <= n_larger + n_equal:
+            return _counted_out(sketch, places, n, rank)
+    return float(np.uint32(only).view(np.float32))
+
+
+def _counted_out(sketch: Sketch, places: NDArray[np.int64], n: int, rank: int) -> float:
+    """The magnitude of a rank, by counting those of its bin in ever finer ones."""
     while True:
         found = sketch.find(rank)
         if found is None:
             return 0.0
         only, lowest, rank = found
-        if only != SEVERAL:
+        if not only & int(SEVERAL):
             return float(np.uint32(only).view(np.float32))
         shift = max(sketch.shift - _DIGIT, 0)
         n_bins = 1 << (sketch.shift - shift)
