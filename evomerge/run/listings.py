@@ -17,12 +17,24 @@ _HEADINGS = {
     "method": "Merge methods: `method: NAME`, or several to choose from",
     "basis": "Bases, around the name of a method that merges the entries of task vectors",
     "post-stage": "Post-stages, behind any method's name and behind each other",
+    "structure": "Structure, with `evomerge merge`: slices of a configuration of mergekit",
     "weight rule": "Weight rules: coefficients of `linear`, functions of evomerge.merge.rules",
 }
 
 
+_PASSTHROUGH = {
+    "kind": "structure",
+    "name": "passthrough",
+    "definition": "mergekit",
+    "summary": "Layers of models stacked along a path, scaled: frankenmerge, depth up-scaling.",
+    "reference": "https://arxiv.org/abs/2312.15166",
+    "traits": ["another number of layers than the base's"],
+    "parameters": [],
+}
+
+
 def method_rows() -> list[dict[str, Any]]:
-    """Every method with its parameters, every basis, every stage that may follow, every rule."""
+    """Every method with its parameters, basis, stage that may follow, structure and rule."""
     methods = [
         {
             "kind": "method",
@@ -59,7 +71,7 @@ def method_rows() -> list[dict[str, Any]]:
         }
         for post in POSTS.values()
     ]
-    return [*methods, *bases, *posts, *map(_rule_row, RULES.values())]
+    return [*methods, *bases, *posts, _PASSTHROUGH, *map(_rule_row, RULES.values())]
 
 
 def _rule_row(rule: WeightRule) -> dict[str, Any]:
