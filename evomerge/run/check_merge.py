@@ -34,7 +34,8 @@ def check_groups(experiment: Experiment, base: Checkpoint, located: Located) -> 
         routers=merge.routers,
     )
     for key in idle_keys(merge.method, groups):
-        message = f"no layer group `{key}`; {expected_one_of(key, tuple(dict.fromkeys((DEFAULT, *KINDS, *groups))))}"
+        keys = tuple(dict.fromkeys((DEFAULT, *KINDS, *groups)))
+        message = f"no layer group `{key}`; {expected_one_of(key, keys)}"
         yield located.problem(("merge", "method", key), message)
     if homeless := homeless_groups(merge.method, groups):
         message = f"no method for {', '.join(homeless)}; name them, or add `{DEFAULT}`"
