@@ -16,7 +16,7 @@ from tests.merge.single import MemorySource
 
 KNOWN = (
     *("linear", "task_arithmetic", "ties", "ties:mergekit", "dare_linear", "dare_ties"),
-    *("breadcrumbs", "breadcrumbs_ties", "localize_stitch"),
+    *("breadcrumbs", "breadcrumbs_ties", "localize_stitch", "della", "della_linear"),
 )
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 NAMES = ("a", "b", "c", "d")
@@ -85,6 +85,30 @@ def test_compiled_loops_give_the_same_bits(method, case):
         merged(base, experts, recipe, fused=fused, out_dtype=out_dtype) for fused in (True, False)
     )
     assert torch.equal(fused.reshape(-1).view(torch.uint8), plain.reshape(-1).view(torch.uint8))
+
+
+@settings(max_examples=40)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    shape=st.sampled_from([(9, 1), (1, 1), (3000,), (70_000,), (3, 5000), (700, 9), (2, 3, 4096)]),
+    dtype=st.sampled_from(DTYPES),
+    spread=st.sampled_from([0.0, 1.0, 12.0]),
+    n_levels=st.sampled_from([1, 3, 1000, 0]),
+)
+def test_compiled_ranks_in_rows_are_those_of_a_stable_sort(seed, shape, dtype, spread, n_levels):
+    rng = np.random.default_rng(seed)
+    change = rng.normal(size=shape) * np.exp(spread * rng.normal(size=shape))
+    if n_levels:  # many equals
+        change = np.round(change.clip(-n_levels, n_levels))
+    change[..., : shape[-1] // 3] *= rng.random((*shape[:-1], 1)) < 0.5  # with many zeros
+    expert = torch.as_tensor(change).nan_to_num(0.0, 1.0, -1.0).to(dtype).nan_to_num(0.0, 1.0, -1.0)
+    base = torch.zeros(shape, dtype=dtype)
+    recipe = recipe_of("della_linear", 2, lambda p: _drawn(p, rng))
+    fused, plain = (
+        merged(base, [expert, -expert / 2], recipe, fused=fused, out_dtype=torch.float32)
+        for fused in (True, False)
+    )
+    assert torch.equal(fused, plain)
 
 
 @settings(max_examples=60)

@@ -13,6 +13,7 @@ from evomerge.merge.stages.post import times_lambda
 from evomerge.merge.stages.sparsify import (
     Ranks,
     drop_at_random,
+    drop_by_rank,
     keep_all,
     keep_band,
     keep_largest,
@@ -22,12 +23,13 @@ from evomerge.merge.stages.sparsify import (
     ranks_of_largest_rounded_down,
 )
 from evomerge.merge.stages.weigh import as_given, normalised, shares
+from evomerge.merge.sums import row_length
 from evomerge.records import TensorInfo
 
 BFLOAT16, FLOAT16, FLOAT32 = range(3)
 DTYPES = {torch.bfloat16: BFLOAT16, torch.float16: FLOAT16, torch.float32: FLOAT32}
 
-KEEP_ALL, KEEP_BAND, KEEP_RANDOM = range(3)
+KEEP_ALL, KEEP_BAND, KEEP_RANDOM, KEEP_BY_RANK = range(4)
 RANKS: dict[Sparsify, Callable[[int, Settings], Ranks]] = {
     keep_largest: ranks_of_largest,
     keep_largest_rounded_down: ranks_of_largest_rounded_down,
@@ -57,6 +59,10 @@ COMBINATIONS: dict[Combine, int] = {
 }
 
 
+_LONGEST_ROW = 1 << 24
+"""Ranks below it are whole numbers in float32."""
+
+
 def is_known(info: TensorInfo, plan: GroupPlan) -> bool:
     """Whether the compiled loops can do all that a plan asks for on a tensor."""
     method = plan.method
@@ -67,7 +73,11 @@ def is_known(info: TensorInfo, plan: GroupPlan) -> bool:
         and not method.after
         and not method.lenient
         and (method.matrix is None or not is_matrix(info.name, info.shape))
-        and (method.sparsify in (keep_all, drop_at_random) or method.sparsify in RANKS)
+        and (
+            method.sparsify in (keep_all, drop_at_random)
+            or method.sparsify in RANKS
+            or (method.sparsify is drop_by_rank and row_length(info.shape) <= _LONGEST_ROW)
+        )
         and method.weigh in WEIGHTS
         and method.elect in ELECTIONS
         and method.combine in COMBINATIONS

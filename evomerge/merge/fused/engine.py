@@ -16,13 +16,22 @@ from evomerge.merge.fused.codes import (
     ELECTIONS,
     KEEP_ALL,
     KEEP_BAND,
+    KEEP_BY_RANK,
     KEEP_RANDOM,
     RANKS,
     WEIGHTS,
 )
 from evomerge.merge.plans import GroupPlan
 from evomerge.merge.random_bits import N_VALUES, stream_key
-from evomerge.merge.stages.sparsify import Ranks, band, drop_at_random, odds
+from evomerge.merge.stages.sparsify import (
+    Ranks,
+    band,
+    drop_at_random,
+    drop_by_rank,
+    odds,
+    odds_by_rank,
+)
+from evomerge.merge.sums import row_length
 from evomerge.records import TensorInfo
 
 _SPAN = 1 << 18
@@ -55,6 +64,17 @@ class Task:
     def n(self) -> int:
         """The number of entries."""
         return math.prod(self.info.shape)
+
+    @property
+    def row(self) -> int:
+        """The length of the rows in which entries are ranked; 0 where they are not."""
+        is_ranked = self.plan.method.sparsify is drop_by_rank
+        return row_length(self.info.shape) if is_ranked else 0
+
+    @property
+    def span(self) -> int:
+        """How many entries a thread merges at a time: whole rows, where those matter."""
+        return max(_SPAN // self.row, 1) * self.row if self.row else _SPAN
 
     def is_flat(self) -> bool:
         """Whether all memory is flat and near, and its entries can be counted in 32 bits."""
@@ -116,9 +136,8 @@ class Fused:
 
         def merge_one(span: tuple[Task, Program, int]) -> str | None:
             task, program, start = span
-            return (
-                None if merge_span(*program, start, min(start + _SPAN, task.n)) else task.info.name
-            )
+            stop = min(start + task.span, task.n)
+            return None if merge_span(*program, start, stop) else task.info.name
 
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
             magnitudes = self._magnitudes(tasks, pool)
@@ -126,7 +145,7 @@ class Fused:
             spans = (
                 (task, program, start)
                 for task, program in programs
-                for start in range(0, task.n, _SPAN)
+                for start in range(0, task.n, task.span)
             )
             return {name for name in pool.map(merge_one, spans) if name is not None}
 
@@ -162,7 +181,7 @@ def _program(task: Task, magnitudes: Magnitudes) -> Program:
         np.array([kind for kind, _, _ in kinds]),
         np.array(keys, np.int32).view(np.uint32),
         np.array([(f, *rest) for f, (_, *rest) in zip(factors, kinds, strict=True)], np.float32),
-        np.array(codes),
+        np.array((*codes, task.row)),
         np.float32(task.plan.settings[0]["lambda"] if method.post else 1.0),
     )
 
@@ -177,6 +196,9 @@ def _sparsify(task: Task, position: int, magnitudes: Magnitudes) -> tuple[int, f
     if sparsify is drop_at_random:
         n_kept, rescale = odds(settings)
         return (KEEP_RANDOM, n_kept, rescale) if n_kept < N_VALUES else (KEEP_ALL, 0.0, 0.0)
+    if sparsify is drop_by_rank and settings["density"] < 1.0:
+        lowest, step = odds_by_rank(task.row, settings)
+        return KEEP_BY_RANK, lowest, step
     return KEEP_ALL, 0.0, 0.0
 
 

@@ -25,11 +25,13 @@ from evomerge.merge.fused.codes import (
     FLOAT16,
     FLOAT32,
     KEEP_BAND,
+    KEEP_BY_RANK,
     KEEP_RANDOM,
     MEAN_OF_ELECTED,
     RATIO_OF_ELECTED,
     SIGN_OF_SUM_OR_PLUS,
 )
+from evomerge.merge.random_bits import N_VALUES
 
 Floats = NDArray[np.float32]
 Patterns = NDArray[np.uint32]
@@ -48,6 +50,13 @@ _MAGNITUDE = np.uint32(0x7FFFFFFF)
 _TOO_LARGE = (np.uint32(0x7F7F8000), np.uint32(0x477FF000), np.uint32(0x7F800000))
 SEVERAL = _SIGN
 """Marks the pattern of a bin that has others too; no magnitude has this bit."""
+
+_N_VALUES = np.float32(N_VALUES)
+
+_STRETCH = 4096
+"""Entries of the rows that are ranked before they are merged, where rows are short."""
+_DIGIT = 11
+"""Bits by which entries are sorted at a time, at most."""
 
 _LEAST_NORMAL = np.float32(2.0**-14)  # of float16
 _HALF = np.float32(0.5)
@@ -93,6 +102,18 @@ def where(typing: Any, condition: Any, yes: Any, no: Any) -> Any:
         return builder.select(*arguments)
 
     return yes(types.boolean, yes, yes), generate
+
+
+@intrinsic
+def _nearest_whole(typing: Any, number: Any) -> Any:
+    """A float32 rounded to a whole number, to nearest, ties to even."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> ir.Value:
+        return builder.call(
+            builder.module.declare_intrinsic("llvm.rint", [ir.FloatType()]), arguments
+        )
+
+    return types.float32(types.float32), generate
 
 
 @njit(nogil=True)
@@ -239,17 +260,165 @@ def _keep_random(
     The bits are those of `random_bits`; `first` is the first half of the key plus the index.
     """
     for i in range(block.size):
-        x = np.uint32(first + np.uint32(i))
-        x = np.uint32(x ^ np.uint32(x >> np.uint32(17)))
-        x = np.uint32(x * np.uint32(0xED5AD4BB))
-        x = np.uint32(x ^ second)
-        x = np.uint32(x ^ np.uint32(x >> np.uint32(11)))
-        x = np.uint32(x * np.uint32(0xAC4C1B51))
-        x = np.uint32(x ^ np.uint32(x >> np.uint32(15)))
-        x = np.uint32(x * np.uint32(0x31848BAB))
-        x = np.uint32(x ^ np.uint32(x >> np.uint32(14)))
-        kept = block[i] * where(np.uint32(x >> np.uint32(8)) < n_kept, rescale, _ZERO)
-        block[i] = kept * factor
+        is_kept = _random_bits(np.uint32(first + np.uint32(i)), second) < n_kept
+        block[i] = block[i] * where(is_kept, rescale, _ZERO) * factor
+
+
+@njit(nogil=True)
+def _keep_by_rank(
+    block: Floats,
+    ranks: Floats,
+    first: np.uint32,
+    second: np.uint32,
+    lowest: np.float32,
+    step: np.float32,
+    factor: np.float32,
+) -> None:
+    """As `_keep_random`, kept with probability lowest + step · rank and divided by it."""
+    for i in range(block.size):
+        probability = ranks[i] * step + lowest
+        n_kept = _nearest_whole(probability * _N_VALUES)
+        bits = np.float32(np.int32(_random_bits(np.uint32(first + np.uint32(i)), second)))
+        rescale = _N_VALUES / max(n_kept, _ONE)
+        block[i] = block[i] * where(bits < n_kept, rescale, _ZERO) * factor
+
+
+@njit(nogil=True)
+def _random_bits(x: np.uint32, second: np.uint32) -> np.uint32:
+    """The hash of the first half of the key plus the index, see `random_bits`."""
+    x = np.uint32(x ^ np.uint32(x >> np.uint32(17)))
+    x = np.uint32(x * np.uint32(0xED5AD4BB))
+    x = np.uint32(x ^ second)
+    x = np.uint32(x ^ np.uint32(x >> np.uint32(11)))
+    x = np.uint32(x * np.uint32(0xAC4C1B51))
+    x = np.uint32(x ^ np.uint32(x >> np.uint32(15)))
+    x = np.uint32(x * np.uint32(0x31848BAB))
+    x = np.uint32(x ^ np.uint32(x >> np.uint32(14)))
+    return np.uint32(x >> np.uint32(8))
+
+
+@njit(nogil=True)
+def _rank_rows(
+    base: NDArray[np.int64],
+    expert: NDArray[np.int64],
+    start: int,
+    row: int,
+    spares: Floats,
+    counts: Patterns,
+    ranks: Floats,
+) -> None:
+    """The place of each entry of a vector by magnitude in its row, the earlier of equals first.
+
+    Args:
+        base: address and dtype, as in `merge_span`.
+        expert: likewise.
+        start: the first entry, where a row starts.
+        row: the length of a row.
+        spares: `(4, row)` scratch.
+        counts: `(2^_DIGIT,)` scratch.
+        ranks: is filled; its length is a multiple of `row`.
+    """
+    for first in range(0, ranks.size, row):
+        vector, subtracted = spares[0][:row], spares[1][:row]
+        read(expert[0], expert[1], start + first, vector)
+        if base[0]:
+            read(base[0], base[1], start + first, subtracted)
+            for i in range(row):
+                vector[i] -= subtracted[i]
+        _rank(
+            vector.view(np.uint32), spares[1:].view(np.uint32), counts, ranks[first : first + row]
+        )
+
+
+@njit(nogil=True)
+def _rank(patterns: Patterns, spares: Patterns, counts: Patterns, ranks: Floats) -> None:
+    """As `_rank_rows`, of one row: a radix sort by the bits in which its magnitudes differ.
+
+    Args:
+        patterns: of float32 numbers.
+        spares: `(3, row)` scratch.
+        counts: `(2^_DIGIT,)` scratch.
+        ranks: is filled.
+    """
+    keys, order, other = spares[0], spares[1], spares[2]
+    n_bits = _make_keys(patterns, keys)
+    n_digits = max((n_bits + _DIGIT - 1) // _DIGIT, 1)
+    width = (n_bits + n_digits - 1) // n_digits
+    for i in range(keys.size):
+        order[i] = np.uint32(i)
+    for digit in range(n_digits):
+        shift = np.uint32(digit * width)
+        bins = counts[: 1 << width]
+        _find_places(keys, shift, bins)
+        if digit < n_digits - 1:
+            _sort(keys, shift, bins, order, other)
+            order, other = other, order
+        else:
+            _number(keys, shift, bins, order, ranks)
+
+
+@njit(nogil=True)
+def _make_keys(patterns: Patterns, keys: Patterns) -> int:
+    """Small integers in the order of the magnitudes; how many bits they have."""
+    least, greatest, together = _MAGNITUDE, np.uint32(0), np.uint32(0)
+    for i in range(keys.size):
+        size = np.uint32(patterns[i] & _MAGNITUDE)
+        greatest = max(greatest, size)
+        together |= size
+        least = min(least, where(size == np.uint32(0), _MAGNITUDE, size))
+    n_zeros = np.uint32(0)
+    while n_zeros < np.uint32(31) and not (together >> n_zeros) & np.uint32(1):
+        n_zeros += np.uint32(1)
+    # Zero gets the key 0 and the least other magnitude the key 1.
+    below = np.uint32((least >> n_zeros) - np.uint32(1))
+    for i in range(keys.size):
+        size = np.uint32(np.uint32(patterns[i] & _MAGNITUDE) >> n_zeros)
+        keys[i] = np.uint32(max(size, below) - below)
+    n_bits, extent = 0, np.uint32((greatest >> n_zeros) - below)
+    while greatest and extent >> np.uint32(n_bits):
+        n_bits += 1
+    return n_bits
+
+
+@njit(nogil=True)
+def _find_places(keys: Patterns, shift: np.uint32, bins: Patterns) -> None:
+    """Where the entries of each value of a digit start in their order by it."""
+    last = np.uint32(bins.size - 1)
+    for j in range(bins.size):
+        bins[j] = np.uint32(0)
+    for i in range(keys.size):
+        bins[(keys[i] >> shift) & last] += np.uint32(1)
+    before = np.uint32(0)
+    for j in range(bins.size):
+        count = bins[j]
+        bins[j] = before
+        before += count
+
+
+@njit(nogil=True)
+def _sort(
+    keys: Patterns, shift: np.uint32, bins: Patterns, order: Patterns, sorted_: Patterns
+) -> None:
+    """Sort entries by a digit; equal ones stay in their order."""
+    last = np.uint32(bins.size - 1)
+    for i in range(keys.size):
+        entry = order[i]
+        digit = (keys[entry] >> shift) & last
+        sorted_[bins[digit]] = entry
+        bins[digit] += np.uint32(1)
+
+
+@njit(nogil=True)
+def _number(
+    keys: Patterns, shift: np.uint32, bins: Patterns, order: Patterns, ranks: Floats
+) -> None:
+    """As `_sort`, with the place of each entry instead of the entry of each place."""
+    last = np.uint32(bins.size - 1)
+    for i in range(keys.size):
+        entry = order[i]
+        digit = (keys[entry] >> shift) & last
+        ranks[entry] = np.float32(np.int32(bins[digit]))
+        bins[digit] += np.uint32(1)
 
 
 @njit(nogil=True)
@@ -340,7 +509,8 @@ def merge_span(
         sparsify: `(n_experts,)` codes.
         keys: `(n_experts, 2)` of the random bits.
         numbers: `(n_experts, 3)` factor, and two numbers that `sparsify` needs.
-        how: codes of election, combination, and the dtype to round to first.
+        how: codes of election, combination, and the dtype to round to first; the length of the rows
+            in which entries are ranked, or 0. A span of ranked entries has whole rows.
         scale: of the combined vector.
         start: the first entry.
         stop: one after the last.
@@ -348,9 +518,41 @@ def merge_span(
     Returns:
         whether all entries are finite; it stops at the first block with one that is not.
     """
-    n_experts = len(sparsify)
+    n_experts, row = len(sparsify), how[3]
     values = np.zeros((n_experts, _ROW), np.float32)
     spares = np.zeros((5, _ROW), np.float32)
+    stretch = max(_STRETCH // row, 1) * row if row else stop - start
+    ranks = np.empty((n_experts, stretch if row else 0), np.float32)
+    sorting, counts = np.empty((4, row), np.float32), np.empty(1 << _DIGIT, np.uint32)
+    for first in range(start, stop, stretch):
+        last = min(first + stretch, stop)
+        for e in range(n_experts):
+            if sparsify[e] == KEEP_BY_RANK:
+                found = ranks[e][: last - first]
+                _rank_rows(places[1], places[2 + e], first, row, sorting, counts, found)
+        if not _merge_blocks(
+            places, sparsify, keys, numbers, how, scale, ranks, values, spares, first, last
+        ):
+            return False
+    return True
+
+
+@njit(nogil=True)
+def _merge_blocks(
+    places: NDArray[np.int64],
+    sparsify: NDArray[np.int64],
+    keys: Patterns,
+    numbers: Floats,
+    how: NDArray[np.int64],
+    scale: np.float32,
+    ranks: Floats,
+    values: Floats,
+    spares: Floats,
+    start: int,
+    stop: int,
+) -> bool:
+    """As `merge_span`, which see, where `ranks` are known: `(n_experts, span)`, if any."""
+    n_experts = len(sparsify)
     for first in range(start, stop, _BLOCK):
         n = min(_BLOCK, stop - first)
         base, delta = spares[3][:n], spares[4][:n]
@@ -361,14 +563,18 @@ def merge_span(
             below, most = _NOTHING, _INFINITY
             if sparsify[e] == KEEP_BAND:
                 below, most = numbers[e, 1], numbers[e, 2]
-            before = _ONE if sparsify[e] == KEEP_RANDOM else factor
+            before = _ONE if sparsify[e] in (KEEP_RANDOM, KEEP_BY_RANK) else factor
             if places[2 + e, 1] == BFLOAT16:
                 _take_halves(places[2 + e, 0], first, base, below, most, before, value)
             else:
                 read(places[2 + e, 0], places[2 + e, 1], first, spares[0][:n])
                 _take(spares[0][:n], base, below, most, before, value)
-            if sparsify[e] == KEEP_RANDOM:
-                begin, n_kept = np.uint32(keys[e, 0] + np.uint32(first)), np.uint32(numbers[e, 1])
+            begin = np.uint32(keys[e, 0] + np.uint32(first))
+            if sparsify[e] == KEEP_BY_RANK:
+                places_in_row, line = ranks[e][first - start :][:n], numbers[e, 1:]
+                _keep_by_rank(value, places_in_row, begin, keys[e, 1], line[0], line[1], factor)
+            elif sparsify[e] == KEEP_RANDOM:
+                n_kept = np.uint32(numbers[e, 1])
                 _keep_random(value, begin, keys[e, 1], n_kept, numbers[e, 2], factor)
         if how[0] == EVERYONE:
             _add_up(values, delta)

@@ -115,9 +115,14 @@ def drop_by_rank(vector: ExpertVector, settings: Settings) -> Kept:
     possible and masks are nested in the density. E[v̂] = v where pⱼ > 0. The rank of a row's only
     entry is 1/2. See `ExpertVector.ranks_in_row` for rows.
     """
+    line = odds_by_rank(vector.row, settings)
+    return _drop_by_rank(vector, settings["density"], line, lambda n_kept: N_VALUES / n_kept)
+
+
+def odds_by_rank(row: int, settings: Settings) -> tuple[float, float]:
+    """The probability that `drop_by_rank` keeps a row's smallest entry, and its growth per rank."""
     density = settings["density"]
-    slope = 2.0 * settings["epsilon"] * min(density, 1.0 - density)
-    return _drop_by_rank(vector, density, slope, lambda n_kept: N_VALUES / n_kept)
+    return _line(row, density, 2.0 * settings["epsilon"] * min(density, 1.0 - density))
 
 
 def drop_by_rank_within_epsilon(vector: ExpertVector, settings: Settings) -> Kept:
@@ -126,13 +131,14 @@ def drop_by_rank_within_epsilon(vector: ExpertVector, settings: Settings) -> Kep
     mergekit refuses an `epsilon` above min(p, 1 − p); here it counts as that.
     """
     density = settings["density"]
-    slope = 2.0 * min(settings["epsilon"], density, 1.0 - density)
-    return _drop_by_rank(vector, density, slope, torch.ones_like)
+    line = _line(vector.row, density, 2.0 * min(settings["epsilon"], density, 1.0 - density))
+    return _drop_by_rank(vector, density, line, torch.ones_like)
 
 
 def drop_without_rescaling(vector: ExpertVector, settings: Settings) -> Kept:
     """Keep each entry with probability `density`, as it is."""
-    return _drop_by_rank(vector, settings["density"], 0.0, torch.ones_like)
+    density = settings["density"]
+    return _drop_by_rank(vector, density, (density, 0.0), torch.ones_like)
 
 
 def matching_l1(sparsify: Sparsify) -> Sparsify:
@@ -172,14 +178,22 @@ def _between_ranks(vector: ExpertVector, ranks: Ranks) -> Kept:
     return kept
 
 
+def _line(row: int, density: float, slope: float) -> tuple[float, float]:
+    """density + slope (r − 1/2) as the value at the first rank of a row and what each adds."""
+    step = slope / (row - 1) if row > 1 else 0.0
+    return density - step * (row - 1) / 2, step
+
+
 def _drop_by_rank(
-    vector: ExpertVector, density: float, slope: float, rescale: Callable[[Tensor], Tensor]
+    vector: ExpertVector,
+    density: float,
+    line: tuple[float, float],
+    rescale: Callable[[Tensor], Tensor],
 ) -> Kept:
-    """Keep with probability density + slope (r − 1/2), and multiply by a function of it."""
+    """Keep with a probability that is linear in the rank, and multiply by a function of it."""
     if density >= 1.0:
         return vector.chunk
-    step = slope / (vector.row - 1) if vector.row > 1 else 0.0
-    lowest = density - step * (vector.row - 1) / 2
+    lowest, step = line
 
     def kept(span: slice) -> Tensor:
         probability = vector.ranks_in_row(span) * step + lowest if step else lowest

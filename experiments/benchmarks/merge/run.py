@@ -33,9 +33,8 @@ from evomerge.records import GroupRecipe, Recipe
 
 FUSED = (
     *("linear", "task_arithmetic", "ties", "dare_linear", "dare_ties"),
-    *("breadcrumbs", "breadcrumbs_ties"),
+    *("breadcrumbs", "breadcrumbs_ties", "della_linear", "della"),
 )
-EAGER = ("della_linear", "della")
 SPAN = 1 << 18
 HERE = Path(__file__).parent
 
@@ -199,8 +198,6 @@ def parts(models: Models, options: argparse.Namespace) -> Iterator[dict[str, flo
             f"mergekit {method}, seconds": theirs,
             f"mergekit {method}, times ours": theirs / seconds[method],
         }
-    for method in EAGER:
-        yield to_bound(models, merge, method, 1)
 
 
 def main() -> None:
