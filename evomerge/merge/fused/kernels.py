@@ -315,7 +315,7 @@ def _rank_rows(
         start: the first entry, where a row starts.
         row: the length of a row.
         spares: `(4, row)` scratch.
-        counts: `(2^_DIGIT,)` scratch.
+        counts: `(4, 2^_DIGIT)` scratch.
         ranks: is filled; its length is a multiple of `row`.
     """
     for first in range(0, ranks.size, row):
@@ -337,24 +337,22 @@ def _rank(patterns: Patterns, spares: Patterns, counts: Patterns, ranks: Floats)
     Args:
         patterns: of float32 numbers.
         spares: `(3, row)` scratch.
-        counts: `(2^_DIGIT,)` scratch.
+        counts: `(4, 2^_DIGIT)` scratch.
         ranks: is filled.
     """
     keys, order, other = spares[0], spares[1], spares[2]
     n_bits = _make_keys(patterns, keys)
     n_digits = max((n_bits + _DIGIT - 1) // _DIGIT, 1)
     width = (n_bits + n_digits - 1) // n_digits
+    places = counts[:, : 1 << width]
+    for digit in range(0, n_digits, 2):
+        _find_places(keys, digit * width, width, places[digit], places[digit + 1])
     for i in range(keys.size):
         order[i] = np.uint32(i)
-    for digit in range(n_digits):
-        shift = np.uint32(digit * width)
-        bins = counts[: 1 << width]
-        _find_places(keys, shift, bins)
-        if digit < n_digits - 1:
-            _sort(keys, shift, bins, order, other)
-            order, other = other, order
-        else:
-            _number(keys, shift, bins, order, ranks)
+    for digit in range(n_digits - 1):
+        _sort(keys, digit * width, places[digit], order, other)
+        order, other = other, order
+    _number(keys, (n_digits - 1) * width, places[n_digits - 1], order, ranks)
 
 
 @njit(nogil=True)
@@ -381,44 +379,50 @@ def _make_keys(patterns: Patterns, keys: Patterns) -> int:
 
 
 @njit(nogil=True)
-def _find_places(keys: Patterns, shift: np.uint32, bins: Patterns) -> None:
-    """Where the entries of each value of a digit start in their order by it."""
-    last = np.uint32(bins.size - 1)
-    for j in range(bins.size):
-        bins[j] = np.uint32(0)
+def _find_places(keys: Patterns, shift: int, width: int, lower: Patterns, upper: Patterns) -> None:
+    """Where the entries of each value of a digit start in their order by it, of two digits.
+
+    They are counted together, as to count is to wait where neighbours have the same digit.
+    """
+    last = np.uint32(lower.size - 1)
+    for j in range(lower.size):
+        lower[j], upper[j] = np.uint32(0), np.uint32(0)
     for i in range(keys.size):
-        bins[(keys[i] >> shift) & last] += np.uint32(1)
-    before = np.uint32(0)
-    for j in range(bins.size):
-        count = bins[j]
-        bins[j] = before
-        before += count
+        key = keys[i] >> np.uint32(shift)
+        lower[key & last] += np.uint32(1)
+        upper[(key >> np.uint32(width)) & last] += np.uint32(1)
+    below, before = np.uint32(0), np.uint32(0)
+    for j in range(lower.size):
+        n_lower, n_upper = lower[j], upper[j]
+        lower[j], upper[j] = below, before
+        below += n_lower
+        before += n_upper
 
 
 @njit(nogil=True)
 def _sort(
-    keys: Patterns, shift: np.uint32, bins: Patterns, order: Patterns, sorted_: Patterns
+    keys: Patterns, shift: int, places: Patterns, order: Patterns, resorted: Patterns
 ) -> None:
     """Sort entries by a digit; equal ones stay in their order."""
-    last = np.uint32(bins.size - 1)
+    last = np.uint32(places.size - 1)
     for i in range(keys.size):
         entry = order[i]
-        digit = (keys[entry] >> shift) & last
-        sorted_[bins[digit]] = entry
-        bins[digit] += np.uint32(1)
+        digit = (keys[entry] >> np.uint32(shift)) & last
+        place = places[digit]
+        places[digit] = place + np.uint32(1)
+        resorted[place] = entry
 
 
 @njit(nogil=True)
-def _number(
-    keys: Patterns, shift: np.uint32, bins: Patterns, order: Patterns, ranks: Floats
-) -> None:
+def _number(keys: Patterns, shift: int, places: Patterns, order: Patterns, ranks: Floats) -> None:
     """As `_sort`, with the place of each entry instead of the entry of each place."""
-    last = np.uint32(bins.size - 1)
+    last = np.uint32(places.size - 1)
     for i in range(keys.size):
         entry = order[i]
-        digit = (keys[entry] >> shift) & last
-        ranks[entry] = np.float32(np.int32(bins[digit]))
-        bins[digit] += np.uint32(1)
+        digit = (keys[entry] >> np.uint32(shift)) & last
+        place = places[digit]
+        places[digit] = place + np.uint32(1)
+        ranks[entry] = np.float32(np.int32(place))
 
 
 @njit(nogil=True)
@@ -523,7 +527,7 @@ def merge_span(
     spares = np.zeros((5, _ROW), np.float32)
     stretch = max(_STRETCH // row, 1) * row if row else stop - start
     ranks = np.empty((n_experts, stretch if row else 0), np.float32)
-    sorting, counts = np.empty((4, row), np.float32), np.empty(1 << _DIGIT, np.uint32)
+    sorting, counts = np.empty((4, row), np.float32), np.empty((4, 1 << _DIGIT), np.uint32)
     for first in range(start, stop, stretch):
         last = min(first + stretch, stop)
         for e in range(n_experts):
