@@ -8,7 +8,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 EXPERTS = ("a", "b", "c")
-SIZES = {"100M": (32000, 768, 2048, 11), "1B": (32000, 2048, 5632, 20)}
+SIZES = {
+    "7M": (2000, 384, 1024, 4),
+    "100M": (32000, 768, 2048, 11),
+    "1B": (32000, 2048, 5632, 20),
+}
 """Vocabulary, hidden size, size of the MLP, layers."""
 
 
