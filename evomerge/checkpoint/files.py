@@ -101,10 +101,11 @@ def tensor_files(path: Path) -> dict[Path, set[str] | None]:
         file → tensor names, or None where there is a single file and no index.
 
     Raises:
-        ModelError: there are none, the index is malformed, or it names a file that is missing or
-            lies elsewhere.
+        ModelError: there are none or they are no files, the index is malformed, or it names a file
+            that is missing or lies elsewhere.
     """
     if (path / SINGLE).exists():
+        _refuse_other_than_file(path / SINGLE)
         return {path / SINGLE: None}
     if not (path / INDEX).exists():
         raise ModelError(_no_safetensors(path))
@@ -117,6 +118,8 @@ def tensor_files(path: Path) -> dict[Path, set[str] | None]:
             f"{path / INDEX} names {len(missing)} files that are missing, the first is "
             f"'{missing[0]}'; finish the download of the model"
         )
+    for shard in shards:
+        _refuse_other_than_file(shard)
     return {shard: shards[shard] for shard in sorted(shards)}
 
 
@@ -141,6 +144,14 @@ def nature(path: Path) -> str | None:
 def _nature(path: Path) -> str:
     what = nature(path) if path.is_file() else None
     return f": this is {what}" if what else ""
+
+
+def _refuse_other_than_file(path: Path) -> None:
+    if not path.is_file():
+        raise ModelError(
+            f"{path} is {'a folder' if path.is_dir() else 'no regular file'}, expected a "
+            "safetensors file; download the model again"
+        )
 
 
 def _nearest_sibling(path: Path) -> str:

@@ -38,12 +38,16 @@ class Reading:
 def read_configuration(data: Mapping[str, Any], locate: Locate) -> Reading:
     """The configuration that the file's mapping says, and every problem of form.
 
+    Without a value a key counts as absent, as in mergekit.
+
     Args:
         data: the file as plain data.
         locate: makes a problem of a key and a message.
     """
     report = Report(locate)
-    configuration = _read(report.mapping((), data, _KEYS), report)
+    known = report.mapping((), data, _KEYS)
+    said = {key: value for key, value in known.items() if value is not None}
+    configuration = _read(said, report)
     return Reading(configuration, tuple(report.problems))
 
 

@@ -72,7 +72,10 @@ def _read_values(path: KeyPath, node: Any, report: Report) -> tuple[float, ...] 
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+    try:
+        return isinstance(value, int | float) and math.isfinite(value)
+    except OverflowError:  # a whole number beyond all floats
+        return False
 
 
 def _on_gradient(values: Sequence[float], t: float) -> float:

@@ -1,7 +1,9 @@
 """Opening models: what is read, and how every kind of broken folder is refused."""
 
 import json
+import os
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -221,6 +223,17 @@ def test_a_missing_shard_is_named(save_sharded):
     folder = save_sharded("base")
     (folder / "model-00002-of-00002.safetensors").unlink()
     assert "missing, the first is 'model-00002-of-00002.safetensors'" in refusal(folder)
+
+
+@pytest.mark.parametrize("name", ["model-00002-of-00002.safetensors", "model.safetensors"])
+@pytest.mark.parametrize(
+    ("make", "found"), [(Path.mkdir, "is a folder"), (os.mkfifo, "is no regular file")]
+)
+def test_what_is_no_file_is_not_read(save_sharded, name, make, found):
+    folder = save_sharded("base")
+    (folder / name).unlink(missing_ok=True)
+    make(folder / name)
+    assert f"{name} {found}, expected a safetensors file" in refusal(folder)
 
 
 @pytest.mark.parametrize("shard", ["../x.safetensors", "/x.safetensors", "..\\x", "C:x", "", ".."])

@@ -41,6 +41,12 @@ def test_the_base_is_a_source_whether_it_is_listed_or_not(tmp_path: Path) -> Non
         assert {str(source.model) for source in part.sources} == {"base", "red", "blue"}
 
 
+def test_a_key_without_a_value_counts_as_absent(tmp_path: Path) -> None:
+    text = "merge_method: linear\nmodels: [{model: red}, {model: blue}]\nparameters: {weight: 1}\n"
+    empty = "base_model:\nslices:\ndtype:\ntokenizer_source:\ntokenizer:\nchat_template:\n"
+    assert _sound(tmp_path, text + empty) == _sound(tmp_path, text)
+
+
 def test_a_module_is_unwrapped_as_in_the_configurations_that_mergekit_writes(
     tmp_path: Path,
 ) -> None:

@@ -39,7 +39,9 @@ def test_switches_are_numbers() -> None:
     assert _setting(True).numbers == (1.0,)
 
 
-@pytest.mark.parametrize("wrong", ["0.5", [], [0.1, "a"], {"value": 1}, float("nan"), None])
+@pytest.mark.parametrize(
+    "wrong", ["0.5", [], [0.1, "a"], {"value": 1}, float("nan"), 10**400, None]
+)
 def test_what_is_no_value_is_reported_at_its_place(wrong: object) -> None:
     report = Report(_problem)
     assert read_setting(("weight",), wrong, report).rows == ()
