@@ -93,15 +93,16 @@ def test_compiled_loops_give_the_same_bits(method, case):
     shape=st.sampled_from([(9, 1), (1, 1), (3000,), (70_000,), (3, 5000), (700, 9), (2, 3, 4096)]),
     dtype=st.sampled_from(DTYPES),
     spread=st.sampled_from([0.0, 1.0, 12.0]),
-    n_levels=st.sampled_from([1, 3, 1000, 0]),
+    n_levels=st.sampled_from([1, 3, 100, 0]),
 )
 def test_compiled_ranks_in_rows_are_those_of_a_stable_sort(seed, shape, dtype, spread, n_levels):
     rng = np.random.default_rng(seed)
     change = rng.normal(size=shape) * np.exp(spread * rng.normal(size=shape))
+    change = change.clip(-100.0, 100.0)  # float16 has what it is scaled to
     if n_levels:  # many equals
         change = np.round(change.clip(-n_levels, n_levels))
     change[..., : shape[-1] // 3] *= rng.random((*shape[:-1], 1)) < 0.5  # with many zeros
-    expert = torch.as_tensor(change).nan_to_num(0.0, 1.0, -1.0).to(dtype).nan_to_num(0.0, 1.0, -1.0)
+    expert = torch.as_tensor(change).to(dtype)
     base = torch.zeros(shape, dtype=dtype)
     recipe = recipe_of("della_linear", 2, lambda p: _drawn(p, rng))
     fused, plain = (

@@ -58,9 +58,8 @@ COMBINATIONS: dict[Combine, int] = {
     ratio_of_elected: RATIO_OF_ELECTED,
 }
 
-
-_LONGEST_ROW = 1 << 24
-"""Ranks below it are whole numbers in float32."""
+_LONGEST_ROW = 1 << 20
+"""Of the rows that are ranked; an entry takes 16 bytes in each thread, and 4 for each expert."""
 
 
 def is_known(info: TensorInfo, plan: GroupPlan) -> bool:

@@ -1,7 +1,8 @@
 """Compiled loops: the stages of common methods, from stored bits to stored bits.
 
 A span of a tensor is merged block by block; a block is so small that all that is computed on it
-stays in the processor's first cache. Each stage is that of `merge.stages`, operation for operation
+stays in the processor's first cache. Where entries are ranked in their rows, a few rows are before
+their blocks are merged. Each stage is that of `merge.stages`, operation for operation
 in float32, so that bits agree: both round after every operation, and nothing is fused or reordered.
 Tensors are known by the address of their first entry and the code of their dtype, so that one
 compilation serves all dtypes; bfloat16 and float16 are integers to the compiler.
@@ -382,7 +383,7 @@ def _make_keys(patterns: Patterns, keys: Patterns) -> int:
 def _find_places(keys: Patterns, shift: int, width: int, lower: Patterns, upper: Patterns) -> None:
     """Where the entries of each value of a digit start in their order by it, of two digits.
 
-    They are counted together, as to count is to wait where neighbours have the same digit.
+    They are counted together: counting one is mostly waiting where neighbours have the same digit.
     """
     last = np.uint32(lower.size - 1)
     for j in range(lower.size):
