@@ -10,7 +10,7 @@ from evomerge.checkpoint.adapter_formulas import low_rank
 from evomerge.checkpoint.files import is_adapter
 from evomerge.checkpoint.reader import HEADS, Checkpoint, open_adapter_file, open_checkpoint
 from evomerge.checkpoint.vocabulary_tables import vocabulary_tables
-from evomerge.records import TensorInfo
+from evomerge.records import TensorInfo, TensorSource
 
 
 class AdaptedModel:
@@ -90,7 +90,7 @@ def open_model(path: Path, base: Checkpoint) -> OpenModel:
     stored = open_stored(path)
     if is_adapter(path):
         return AdaptedModel(base, stored, find_changes(base, stored))
-    return _untied(stored, base)
+    return untied(stored, base)
 
 
 def open_stored(path: Path) -> Checkpoint:
@@ -102,7 +102,13 @@ def open_stored(path: Path) -> Checkpoint:
     return open_adapter_file(path) if is_adapter(path) else open_checkpoint(path)
 
 
-def _untied(expert: Checkpoint, base: Checkpoint) -> Checkpoint:
+def untied(expert: Checkpoint, base: TensorSource) -> Checkpoint:
+    """An expert with its embedding under its head's name too, where it ties it and a base does not.
+
+    Args:
+        expert: the model.
+        base: the model whose tensors a merge has.
+    """
     for head in HEADS:
         if head in base.infos() and head not in expert.infos() and expert.ties_embeddings:
             tables, _ = vocabulary_tables(expert.infos(), expert.config)

@@ -118,8 +118,8 @@ def tensor_files(path: Path) -> dict[Path, set[str] | None]:
             f"{path / INDEX} names {len(missing)} files that are missing, the first is "
             f"'{missing[0]}'; finish the download of the model"
         )
-    for shard in shards:
-        _refuse_other_than_file(shard)
+    for file in shards:
+        _refuse_other_than_file(file)
     return {shard: shards[shard] for shard in sorted(shards)}
 
 
@@ -136,7 +136,8 @@ def nature(path: Path) -> str | None:
         return "a Git LFS pointer, not the weights: run 'git lfs pull' in the model's repository"
     if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         return "a web page, probably an error message saved by a download"
-    if head.startswith((b"\x80", b"PK\x03\x04")):
+    is_cut_short = head[8:9] == b"{"  # behind its length the header of safetensors begins
+    if head.startswith((b"\x80", b"PK\x03\x04")) and not is_cut_short:
         return "a PyTorch pickle under another name, which is never loaded"
     return None
 

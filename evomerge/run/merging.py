@@ -5,10 +5,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from evomerge.checkpoint.adapter import OpenModel, open_model
+from evomerge.checkpoint.adapter import OpenModel, open_model, untied
 from evomerge.checkpoint.damage import find_damage
 from evomerge.checkpoint.layer_names import count_layers
-from evomerge.checkpoint.reader import open_checkpoint
+from evomerge.checkpoint.reader import Checkpoint, open_checkpoint
 from evomerge.checkpoint.writer import write_checkpoint
 from evomerge.config.read import Located
 from evomerge.config.strict_yaml import read_document
@@ -112,7 +112,11 @@ def open_configuration(
     problems += _depth_problems(configuration, models, located)
     if problems:
         raise ConfigError(problems)
-    return configuration, models
+    first = models[configuration.models[0]]
+    return configuration, {
+        name: untied(model, first) if isinstance(model, Checkpoint) else model
+        for name, model in models.items()
+    }
 
 
 def _open(model: ModelReference, file: Path) -> OpenModel:

@@ -82,7 +82,7 @@ def _lines(path: Path) -> Iterator[str]:
 def _text(line: str, where: str) -> str:
     try:
         document = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{where}: {error}; expected a JSON object a line") from error
     text = document.get("text") if isinstance(document, dict) else None
     if not isinstance(text, str):

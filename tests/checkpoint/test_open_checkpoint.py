@@ -156,6 +156,7 @@ def test_a_folder_without_weights_is_refused(save):
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "'git lfs pull'"),
         (b"<!DOCTYPE html><html>404", "is a web page"),
         (b"\x80\x02}q\x00.", "is a PyTorch pickle under another name"),
+        (b"\x80\x02" + b"\0" * 6 + b'{"a": ', "is damaged: "),  # of a header of 640 bytes
         (b"PK\x03\x04" + b"\0" * 60, "is a PyTorch pickle under another name"),
         (b"\0" * 8 + b"{}", "is damaged"),
         (b"\xff" * 64, "is damaged"),

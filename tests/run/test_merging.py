@@ -53,6 +53,25 @@ def merge(models: Path, tmp_path: Path) -> Merge:
     return merged
 
 
+def test_a_tied_model_counts_with_its_embedding_in_the_head_of_an_untied_one(
+    merge: Merge, models: Path, tmp_path: Path
+) -> None:
+    write_model(models / "tied", seed=3, layers=N_LAYERS, tied=True, dtype=torch.float32)
+    merged = merge(
+        """
+        merge_method: linear
+        models:
+          - {model: zero, parameters: {weight: 0.5}}
+          - {model: tied, parameters: {weight: 0.5}}
+        """
+    )
+    half = 0.5 * _tensors(models / "tied")["model.embed_tokens.weight"]
+    assert torch.equal(merged["lm_head.weight"], half)
+    assert torch.equal(merged["model.embed_tokens.weight"], half)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    assert torch.equal(loaded.lm_head.weight, half)
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_every_example_becomes_a_model_that_loads(
     models: Path, tmp_path: Path, example: Path

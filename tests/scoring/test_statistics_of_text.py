@@ -171,6 +171,7 @@ def test_each_document_of_jsonl_has_sequences_of_its_own(tmp_path, model):
     [
         ("a.jsonl", b'{"text": "bade"}\n{"prompt": "x"}\n', r"a\.jsonl:2 has no text, expected"),
         ("a.jsonl", b"[]\n", r"a\.jsonl:1 has no text"),
+        ("a.jsonl", b"[" * 100_000, r"a\.jsonl:1: .*expected a JSON object a line"),
         ("a.jsonl", b"bade figo\n", r"a\.jsonl:1: .*expected a JSON object a line"),
         ("a.txt", b"\xff\xfe\xff", r"cannot read .*a\.txt: .*expected a text in UTF-8"),
         ("a.txt", b"", r"a\.txt has fewer than two tokens, expected a text"),
