@@ -10,9 +10,10 @@ from torch import Tensor
 
 from evomerge.checkpoint.adapter import open_model
 from evomerge.checkpoint.reader import open_checkpoint
-from evomerge.checkpoint.statistics import write_statistics
+from evomerge.checkpoint.statistics import open_statistics, write_statistics
 from evomerge.checkpoint.vocabulary_alignment import align
 from evomerge.config.experiment import Experiment
+from evomerge.errors import ModelError
 from evomerge.merge.statistics import BASE, Kind
 from evomerge.run.build import computing_dtype, fingerprint_models
 from evomerge.run.needed import Needed, needed, statistics_digests
@@ -72,7 +73,7 @@ def collect_statistics(
         ModelError: a model cannot be read.
         InfrastructureError: the statistics cannot be written.
     """
-    missing = [statistic for statistic in wanted if not statistic.path.is_file()]
+    missing = [statistic for statistic in wanted if not _is_there(statistic)]
     if not missing:
         return
     torch.set_num_threads(experiment.scoring.threads)
@@ -82,6 +83,15 @@ def collect_statistics(
         _become(model, experiment, statistic.model)
         write_statistics(_collected(model, experiment, statistic), statistic.path)
         yield statistic, time.monotonic() - start
+
+
+def _is_there(statistic: Needed) -> bool:
+    """Whether its file is there and whole; a damaged one is written anew."""
+    try:
+        open_statistics(statistic.path, statistic.name)
+    except ModelError:
+        return False
+    return True
 
 
 @torch.no_grad()

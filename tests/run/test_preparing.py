@@ -84,6 +84,16 @@ def test_a_changed_model_is_collected_anew(config: Path, tiny_zoo: TinyZoo) -> N
     assert blue["seconds"] is None
 
 
+def test_damaged_statistics_are_collected_anew(config: Path) -> None:
+    red, _ = prepare_experiment(config, ())
+    whole = Path(red["path"]).read_bytes()
+    Path(red["path"]).write_bytes(whole[:-7])
+    red, blue = prepare_experiment(config, ())
+    assert red["seconds"] is not None
+    assert blue["seconds"] is None
+    assert Path(red["path"]).read_bytes() == whole
+
+
 def test_statistics_are_in_the_users_cache_unless_a_folder_is_named(
     config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
