@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -142,11 +143,10 @@ def test_nothing_listens_beyond_loopback(cluster: TwoNodes) -> None:
         if (process.info["environ"] or {}).get("RAY_AUTH_TOKEN_PATH")
         == cluster.environment["RAY_AUTH_TOKEN_PATH"]
     ]
-    listening = [
-        connection.laddr.ip
-        for process in ours
-        for connection in process.net_connections()
-        if connection.status == psutil.CONN_LISTEN
-    ]
+    listening = []
+    for process in ours:
+        with suppress(psutil.NoSuchProcess):  # it may have ended meanwhile
+            found = process.net_connections()
+            listening += [c.laddr.ip for c in found if c.status == psutil.CONN_LISTEN]
     assert listening
     assert set(listening) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
