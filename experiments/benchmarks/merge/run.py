@@ -145,6 +145,8 @@ def to_bound(models: Models, merge: PreparedMerge, method: str, n_repeats: int) 
 
 def preparation(models: Models) -> dict[str, float]:
     """What the first TIES candidate takes more than the second, and what it leaves behind."""
+    compiled = PreparedMerge(models.base, models.experts)
+    compiled.materialise(models.recipe("ties"), models.live)  # the first on a machine compiles
     merge = PreparedMerge(models.base, models.experts)
     recipes = [models.recipe("ties") for _ in range(2)]
     first, second = (
