@@ -6,7 +6,6 @@ not at all, is the same whoever wrote it, and is not found once the models have 
 """
 
 import hashlib
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Hashable, Iterable, Mapping
@@ -24,12 +23,6 @@ _FORMAT = "1"
 _LEAST_MAPPED_BYTES = 1 << 14
 
 Factors = Mapping[str, Tensor]
-
-
-def shared_directory() -> Path:
-    """Where the processes of a user on one machine share what they worked out; free to delete."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "evomerge" / "factors"
 
 
 class FactorStore:

@@ -1,7 +1,8 @@
 """Where things lie unless one says otherwise; imports nothing heavy."""
 
-import os
 from pathlib import Path
+
+from evomerge.user_cache import user_cache
 
 
 def default_run_dir(config: Path) -> Path:
@@ -11,5 +12,4 @@ def default_run_dir(config: Path) -> Path:
 
 def default_statistics_dir() -> Path:
     """Where statistics of text are kept unless an experiment says otherwise."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "evomerge" / "statistics"
+    return user_cache("statistics")

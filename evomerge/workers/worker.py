@@ -17,11 +17,11 @@ from evomerge.checkpoint.vocabulary_alignment import align
 from evomerge.errors import ModelError, NonFiniteError
 from evomerge.merge.prepared import PreparedMerge
 from evomerge.merge.statistics import Kind, Sources
-from evomerge.merge.store import shared_directory
 from evomerge.records import ItemScores, Job
 from evomerge.scoring.benchmark import Benchmark
 from evomerge.scoring.resident import DTYPES, NonFiniteScore, ResidentModel
 from evomerge.scoring.scorer import Scorer
+from evomerge.user_cache import user_cache
 from evomerge.workers.deadline import deadline
 
 
@@ -72,7 +72,7 @@ class Worker:
         aligned = align(base, experts, tokenizer=spec.tokenizer)
         statistics = open_all_statistics(spec.statistics)
         self._merge = PreparedMerge(
-            aligned.base, aligned.experts, statistics, prepared=shared_directory()
+            aligned.base, aligned.experts, statistics, prepared=user_cache("factors")
         )
         self._scorer = Scorer(self._model, benchmarks, batch_size=spec.batch_size)
         self.name = f"{socket.gethostname()}:{os.getpid()}"
