@@ -102,20 +102,41 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Measure:
+    """How the item results of a metric add up to its score, by lm-eval's name for that.
+
+    `mean`, `weighted_mean`, `perplexity`, `weighted_perplexity`, `bits_per_byte`, `f1`, … .
+    """
+
+    aggregation: str = "mean"
+    higher_is_better: bool = True
+
+
+@dataclass(frozen=True)
 class TaskScores:
-    """Results of one task, item by item: `values[i]` is the metric of document `items[i]`."""
+    """Results of one measure, item by item: `values[i]` is the metric of document `items[i]`.
+
+    `weights` is empty where an item's result is one number, else the second number of each: the
+    words that a log-likelihood is of, the prediction beside the right label.
+    """
 
     items: tuple[int, ...]
     values: tuple[float, ...]
+    weights: tuple[float, ...] = ()
 
     def estimate(self) -> "Estimate":
         """The mean over the items with its standard error."""
         return Estimate.of(self.values)
 
 
+def measure_key(benchmark: str, metric: str | None) -> str:
+    """What item results of a metric are kept under; None is the benchmark's first metric."""
+    return benchmark if metric is None else f"{benchmark}:{metric}"
+
+
 @dataclass(frozen=True)
 class ItemScores:
-    """What a worker sends back: raw per-item results of every task of a job."""
+    """What a worker sends back: raw per-item results of every measure of a job, by its key."""
 
     candidate_id: str
     tasks: Mapping[str, TaskScores]

@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     PositiveFloat,
     StringConstraints,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
@@ -47,20 +48,72 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Objective(Section):
-    """One thing to maximise: the mean of a metric over the items of an lm-eval task."""
+TEXT_METRICS = ("perplexity", "kl")
+MODEL_METRICS = ("parameters", "layers")
 
-    task: Name = Field(description="lm-eval task that the search scores")
+
+class Objective(Section):
+    """One thing that is measured of every candidate: optimised, or held to a bound."""
+
+    task: Name | None = Field(None, description="lm-eval task that the search scores")
+    text: Path | None = Field(
+        None,
+        description="file for the metrics perplexity and kl: plain text, or JSONL with a document "
+        "a line under `text`",
+    )
+    metric: str | None = Field(
+        None,
+        description="metric of the task, its first one by default; or log_likelihood (of the right "
+        "answer), output_length (tokens), agreement (of answers with similar merges'); of a text "
+        "perplexity or kl (of the next token after each document); of the model itself parameters "
+        "or layers",
+    )
+    name: Name | None = Field(
+        None, description="what reports call it; the task, and the metric where it is given"
+    )
     test: Name | None = Field(None, description="lm-eval task of the final, untouched items")
-    metric: str | None = Field(None, description="metric of the task; its first one by default")
+    test_text: Path | None = Field(None, description="text of the final comparison")
+    reference: Name = Field("base", description="model that kl is about: base or an expert")
+    require: str | None = Field(
+        None,
+        description="a bound instead of a goal, such as `>= 0.98 * base`: `>=` or `<=`, a number, "
+        "and a baseline that it multiplies, if any",
+    )
     num_fewshot: int | None = Field(
         None, ge=0, le=64, description="examples in the prompt; the task's own number by default"
     )
+    chat_template: bool = Field(
+        False, description="put prompts into the tokenizer's chat template, as lm-eval does"
+    )
+
+    @model_validator(mode="after")
+    def _measures_one_thing(self) -> "Objective":
+        """Refuse what has nothing to measure, or two things."""
+        has_task, has_text = self.task is not None, self.text is not None
+        wants_text = self.metric in TEXT_METRICS
+        wants_task = not wants_text and self.metric not in MODEL_METRICS
+        if (has_task, has_text) != (wants_task, wants_text):
+            raise PydanticCustomError(
+                "objective",
+                "expected a task; or a text with metric perplexity or kl; or metric parameters or "
+                "layers alone",
+            )
+        return self
 
     @property
-    def name(self) -> str:
-        """What reports call this objective: the name of its search task."""
-        return self.task
+    def title(self) -> str:
+        """What reports call this objective."""
+        subject = self.task or (self.text.stem if self.text else "")
+        return self.name or ".".join(part for part in (subject, self.metric) if part)
+
+    def benchmark(self, phase: Literal["search", "test"]) -> str | None:
+        """The name of the items that measure it: its task, `text:…` or `model`; None: no items."""
+        if self.metric in MODEL_METRICS:
+            return "model" if phase == "search" else None
+        if self.text is not None:
+            there = phase == "search" or self.test_text is not None
+            return f"text:{self.title}{'' if phase == 'search' else ':test'}" if there else None
+        return self.task if phase == "search" else self.test
 
 
 Choice = str | Annotated[tuple[str, ...], Field(min_length=1)]
@@ -154,7 +207,12 @@ class Search(Section):
 class Scoring(Section):
     """How a candidate is scored."""
 
-    items: int = Field(120, ge=2, description="items per search task, the same for all candidates")
+    items: int = Field(120, ge=2, description="items per search task that a candidate is asked")
+    mode: Literal["packed", "exact"] = Field(
+        "packed",
+        description="exact: lm-eval's own batches and padding, to the last bit; packed: only the "
+        "tokens that are needed, every decision as lm-eval's",
+    )
     estimator: Literal["mean", "irt"] = Field(
         "mean",
         description="from item results to an objective. mean: of the items scored; irt: what the "

@@ -32,7 +32,7 @@ def load_experiment_tasks(experiment: Experiment) -> dict[str, Benchmark]:
         ScoringError: a task cannot be loaded as wanted.
     """
     objectives = experiment.objectives
-    search = [(objective.task, objective) for objective in objectives]
+    search = [(objective.task, objective) for objective in objectives if objective.task]
     test = [(objective.test, objective) for objective in objectives if objective.test]
     benchmarks: dict[str, Benchmark] = {}
     for task, objective in (*search, *test):
@@ -141,14 +141,12 @@ def changed_versions(recorded: Mapping[str, str]) -> list[str]:
 
 
 def _choose(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Mapping[Subset, Items]:
+    tasks = [objective.task for objective in experiment.objectives if objective.task]
     search = {
-        objective.task: choose_items(
-            benchmarks[objective.task].n_items,
-            experiment.scoring.items,
-            experiment.seed,
-            objective.task,
+        task: choose_items(
+            benchmarks[task].n_items, experiment.scoring.items, experiment.seed, task
         )
-        for objective in experiment.objectives
+        for task in tasks
     }
     tests = [objective.test for objective in experiment.objectives if objective.test]
     return {

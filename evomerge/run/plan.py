@@ -70,7 +70,7 @@ class Plan:
     def objectives(self) -> tuple[ObjectiveTasks, ...]:
         """What is maximised, in the order of the experiment file."""
         return tuple(
-            ObjectiveTasks(objective.name, objective.task, objective.test)
+            ObjectiveTasks(objective.title, objective.task or "", objective.test)
             for objective in self.experiment.objectives
         )
 
