@@ -16,12 +16,18 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers.cache_utils import Cache, DynamicCache
 
-from evomerge.scoring.resident import ResidentModel
+from evomerge.scoring.resident import NonFiniteScore, ResidentModel
 
 Nodes = NDArray[np.int64]
 
 BATCH_TOKENS = 2048
 """Padded tokens in a batch: enough to keep a core busy, few enough for its cache."""
+
+SHORTEST_HEADER = 16
+"""Tokens that must be common to all sequences to be worth a pass of their own."""
+
+REFUSALS = (AttributeError, IndexError, NonFiniteScore, RuntimeError, TypeError, ValueError)
+"""What comes of a mask or a cache that a model does not take."""
 
 _KEPT_MASK = 1 << 20
 """Entries of a mask that is worth keeping for the next pass."""
@@ -38,7 +44,7 @@ def rounding(dtype: torch.dtype, magnitude: float = 0.0) -> float:
     return _TOLERANCE[dtype] * (1.0 + magnitude / 16.0)
 
 
-def n_shared(a: Sequence[int] | Nodes, b: Sequence[int] | Nodes) -> int:
+def n_shared(a: Sequence[int] | NDArray[np.integer], b: Sequence[int] | NDArray[np.integer]) -> int:
     """How many tokens two sequences have in common from the start."""
     n = min(len(a), len(b))
     differ = np.flatnonzero(np.asarray(a[:n]) != np.asarray(b[:n]))
@@ -180,6 +186,14 @@ def wanted_logits(
     finally:
         handle.remove()
     return logits if logits.dtype == torch.float64 else logits.float()
+
+
+def shared_header(sequences: Sequence[NDArray[np.int32]]) -> NDArray[np.int32]:
+    """What all sequences begin with, up to each one's last token; nothing where it is short."""
+    if len(sequences) < 2:
+        return np.empty(0, np.int32)
+    n = min(min(n_shared(sequences[0], own), len(own) - 1) for own in sequences)
+    return sequences[0][:n] if n >= SHORTEST_HEADER else np.empty(0, np.int32)
 
 
 def new_cache(resident: ResidentModel) -> Cache:

@@ -29,22 +29,20 @@ from evomerge.scoring.cached_contexts import (
     make_context_batch,
 )
 from evomerge.scoring.forward import (
+    REFUSALS,
     Batch,
     Nodes,
     TokenTree,
     logits_of,
     make_batches,
-    n_shared,
     read_header,
     rounding,
+    shared_header,
 )
-from evomerge.scoring.resident import NonFiniteScore, ResidentModel
+from evomerge.scoring.resident import ResidentModel
 from evomerge.scoring.tokens import TokenisedItems, Tokens
 
 Way = Literal["tree", "cache", "alone"]
-
-SHORTEST_HEADER = 16
-"""Tokens that must be common to all contexts to be worth a pass of their own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +148,7 @@ class LikelihoodPass:
             return False
         try:
             found = self._run(items, way, greedy=False).sums
-        except (AttributeError, IndexError, NonFiniteScore, RuntimeError, TypeError, ValueError):
+        except REFUSALS:
             return False
         return bool(np.abs(found - expected).max() < error)
 
@@ -192,7 +190,10 @@ class LikelihoodPass:
         passes = []
         for groups in group_by_context([context for context, _ in pairs]):
             batch, places = make_context_batch(groups, continuations, self._resident.device)
-            terms = [Terms(own, continuations[p], np.full(len(own), p)) for p, own in places]
+            terms = [
+                Terms(own, continuations[p].astype(np.int64), np.full(len(own), p))
+                for p, own in places
+            ]
             passes.append(Pass.of(batch, terms))
         return passes
 
@@ -225,9 +226,7 @@ class LikelihoodPass:
     def _header(self) -> Tokens:
         """What all contexts begin with, or nothing where that is short."""
         items = (item for item in range(self._items.n_items) if self.fits(item))
-        contexts = [context for item in items for context, _ in self._cut(item)]
-        n = min((min(n_shared(contexts[0], own), len(own) - 1) for own in contexts), default=0)
-        return contexts[0][:n] if n >= SHORTEST_HEADER else np.empty(0, np.int32)
+        return shared_header([context for item in items for context, _ in self._cut(item)])
 
 
 @dataclass(frozen=True, eq=False)
