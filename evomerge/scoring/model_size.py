@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from evomerge.records import Measure, TaskScores, measure_key
+from evomerge.scoring.metrics import Metric
 from evomerge.scoring.resident import ResidentModel
 
 SizeMetric = Literal["parameters", "layers"]
@@ -17,23 +18,23 @@ class ModelBenchmark:
     """The model itself, its one item: nothing that is asked of it, so nothing to be uncertain of.
 
     Args:
-        metrics: what is wanted of it.
+        sizes: what is wanted of it.
     """
 
-    metrics: tuple[SizeMetric, ...]
+    sizes: tuple[SizeMetric, ...]
     name: str = MODEL
     n_items: int = 1
 
     @property
-    def measures(self) -> Mapping[str, Measure]:
-        """How its item results add up, by their key."""
-        smaller_is_better = Measure("mean", higher_is_better=False)
-        return {measure_key(self.name, metric): smaller_is_better for metric in self.metrics}
+    def metrics(self) -> tuple[Metric, ...]:
+        """What is measured of its item."""
+        measure = Measure("exact", higher_is_better=False)
+        return tuple(Metric(measure_key(self.name, size), size, "", measure) for size in self.sizes)
 
     @property
     def digest(self) -> str:
         """What its scores depend on beside the model."""
-        return ",".join(self.metrics)
+        return ",".join(self.sizes)
 
     def portable(self) -> "ModelBenchmark":
         """Itself: it holds nothing that cannot travel."""
@@ -44,15 +45,14 @@ class SizeScorer:
     """Scores the resident model's size."""
 
     def __init__(self, resident: ResidentModel, benchmark: ModelBenchmark) -> None:
-        self._resident, self._benchmark = resident, benchmark
+        self._resident, self._metrics = resident, benchmark.metrics
 
     def score(self, items: Sequence[int]) -> dict[str, TaskScores]:
         """Each metric of the model."""
+        sizes = {metric.key: SIZES[metric.name](self._resident) for metric in self._metrics}
         return {
-            measure_key(self._benchmark.name, metric): TaskScores(
-                tuple(items), (float(SIZES[metric](self._resident)),) * len(items)
-            )
-            for metric in self._benchmark.metrics
+            key: TaskScores(tuple(items), (float(size),) * len(items))
+            for key, size in sizes.items()
         }
 
 
@@ -66,7 +66,7 @@ def n_layers(resident: ResidentModel) -> int:
     return int(resident.model.config.get_text_config().num_hidden_layers)
 
 
-SIZES: Mapping[SizeMetric, Callable[[ResidentModel], int]] = {
+SIZES: Mapping[str, Callable[[ResidentModel], int]] = {
     "parameters": n_parameters,
     "layers": n_layers,
 }

@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase
 
 from evomerge.errors import UsageError
 from evomerge.records import Measure, measure_key
+from evomerge.scoring.metrics import Metric
 from evomerge.scoring.resident import load_config, load_tokenizer
 from evomerge.scoring.text_files import read_prompts
 from evomerge.scoring.texts import read_tokens
@@ -66,9 +67,9 @@ class TextBenchmark:
         return measure_key(self.name, self.metric)
 
     @property
-    def measures(self) -> Mapping[str, Measure]:
-        """How its item results add up, by their key."""
-        return {self.key: MEASURES[self.metric]}
+    def metrics(self) -> tuple[Metric, ...]:
+        """What is measured of its items."""
+        return (Metric(self.key, self.metric, "", MEASURES[self.metric]),)
 
     @property
     def digest(self) -> str:
