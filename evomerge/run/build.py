@@ -14,11 +14,11 @@ from evomerge.config.experiment import Experiment, Objective
 from evomerge.errors import ModelError
 from evomerge.merge.groups import layer_groups
 from evomerge.records import TensorInfo
+from evomerge.run.dividing import divide
 from evomerge.run.needed import statistics_digests, statistics_paths
-from evomerge.run.plan import Items, Plan, Subset
+from evomerge.run.plan import Plan
 from evomerge.scoring.benchmark import Benchmark, load_benchmarks
 from evomerge.scoring.resident import resolve_dtype
-from evomerge.scoring.subset import choose_items
 from evomerge.workers.resources import WorkerResources
 from evomerge.workers.worker import WorkerSpec
 
@@ -53,11 +53,12 @@ def make_plan(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Pl
 
     Raises:
         ModelError: a model cannot be read.
-        ScoringError: the base's dtype is none to compute in.
+        ScoringError: the base's dtype is none to compute in, or a task has too few documents.
         UsageError: a text cannot be read.
     """
     infos = open_checkpoint(experiment.base).infos()
     dtype = computing_dtype(experiment)
+    division = divide(experiment, benchmarks)
     models = fingerprint_models(experiment)
     tasks = {f"task:{name}": _digest(benchmark) for name, benchmark in benchmarks.items()}
     return Plan(
@@ -68,9 +69,10 @@ def make_plan(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Pl
             split_modules=experiment.merge.split_modules,
             routers=experiment.merge.routers,
         ),
-        items=_choose(experiment, benchmarks),
+        items=division.items,
         dtype=dtype,
         fingerprints=models | tasks | statistics_digests(experiment, dtype, models),
+        notes=division.notes,
     )
 
 
@@ -141,26 +143,6 @@ def changed_versions(recorded: Mapping[str, str]) -> list[str]:
         for name in recorded
         if recorded[name] != now.get(name)
     ]
-
-
-def _choose(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Mapping[Subset, Items]:
-    tasks = [objective.task for objective in experiment.objectives if objective.task]
-    search = {
-        task: choose_items(
-            benchmarks[task].n_items, experiment.scoring.items, experiment.seed, task
-        )
-        for task in tasks
-    }
-    tests = [objective.test for objective in experiment.objectives if objective.test]
-    return {
-        "search": search,
-        "calibration": {task: _all_items(benchmarks[task]) for task in search},
-        "test": {task: _all_items(benchmarks[task]) for task in tests},
-    }
-
-
-def _all_items(benchmark: Benchmark) -> tuple[int, ...]:
-    return tuple(range(benchmark.n_items))
 
 
 def computing_dtype(experiment: Experiment) -> str:

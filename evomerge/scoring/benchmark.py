@@ -73,6 +73,24 @@ class Benchmark:
         return len(self.requests)
 
     @property
+    def contents(self) -> list[str]:
+        """What each document asks and what it takes for right, as text: equal for equal ones.
+
+        Not the document itself, which may be told from an equal one by an id.
+        """
+        has_choices = self.task.config.doc_to_choice is not None
+        return [
+            repr(
+                (
+                    self.task.doc_to_text(document),
+                    self.task.doc_to_target(document),
+                    self.task.doc_to_choice(document) if has_choices else None,
+                )
+            )
+            for document in self.documents
+        ]
+
+    @property
     def output_type(self) -> str:
         """`generate_until`, `multiple_choice`, `loglikelihood` or `loglikelihood_rolling`."""
         return str(self.task.OUTPUT_TYPE)
