@@ -58,7 +58,8 @@ def right_choices(benchmark: Benchmark, item: int) -> tuple[int, ...]:
 
 
 def share_of_right(
-    likelihoods: Sequence[float] | NDArray[np.float64], right: Sequence[int]) -> float:
+    likelihoods: Sequence[float] | NDArray[np.float64], right: Sequence[int]
+) -> float:
     """log (Σ p over the right choices / Σ p over all), p the choices' likelihoods; in float64."""
     values = np.asarray(likelihoods, np.float64)
     return float(np.logaddexp.reduce(values[list(right)]) - np.logaddexp.reduce(values))

@@ -13,7 +13,7 @@ from evomerge.scoring.decoding import Decoder
 from evomerge.scoring.forward import REFUSALS
 from evomerge.scoring.greedy import AnswerPass, Foretold, Judge
 from evomerge.scoring.limits import decodes_greedily, limits_of
-from evomerge.scoring.reference import Prompt, Reference, n_spoken
+from evomerge.scoring.reference import Reference, n_spoken
 from evomerge.scoring.resident import ResidentModel
 from evomerge.scoring.tokenising import right_text
 from evomerge.scoring.tokens import TokenisedItems
