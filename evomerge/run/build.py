@@ -10,7 +10,7 @@ from evomerge import __version__
 from evomerge.checkpoint.adapter import open_stored
 from evomerge.checkpoint.fingerprint import fingerprint
 from evomerge.checkpoint.reader import open_checkpoint
-from evomerge.config.experiment import Experiment
+from evomerge.config.experiment import Experiment, Objective
 from evomerge.errors import ModelError
 from evomerge.merge.groups import layer_groups
 from evomerge.records import TensorInfo
@@ -34,13 +34,16 @@ def load_experiment_tasks(experiment: Experiment) -> dict[str, Benchmark]:
     objectives = experiment.objectives
     search = [(objective.task, objective) for objective in objectives if objective.task]
     test = [(objective.test, objective) for objective in objectives if objective.test]
-    benchmarks: dict[str, Benchmark] = {}
+    users: dict[str, list[Objective]] = {}
     for task, objective in (*search, *test):
+        users.setdefault(task, []).append(objective)
+    benchmarks: dict[str, Benchmark] = {}
+    for task, own in users.items():
         benchmarks |= load_benchmarks(
             [task],
             tasks_path=experiment.tasks_path,
-            num_fewshot=objective.num_fewshot,
-            metrics={task: objective.metric} if objective.metric else None,
+            num_fewshot=own[0].num_fewshot,
+            metrics={task: [objective.metric for objective in own]},
         )
     return benchmarks
 
@@ -186,5 +189,6 @@ def _digest(benchmark: Benchmark) -> str:
         digest.update(repr(document).encode())
         for request in requests:
             digest.update(repr(request.args).encode())
-    digest.update(f"{benchmark.metric},{benchmark.filter}".encode())
+    for metric in benchmark.metrics:
+        digest.update(f"{metric.name},{metric.filter}".encode())
     return digest.hexdigest()
