@@ -5,15 +5,16 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from importlib.metadata import version
+from typing import Protocol
 
 from evomerge import __version__
 from evomerge.checkpoint.adapter import open_stored
 from evomerge.checkpoint.fingerprint import fingerprint
 from evomerge.checkpoint.reader import open_checkpoint
 from evomerge.config.experiment import Experiment, Objective
-from evomerge.errors import ModelError
+from evomerge.errors import ModelError, ScoringError
 from evomerge.merge.groups import layer_groups
-from evomerge.records import TensorInfo
+from evomerge.records import Measure, Phase, TensorInfo, measure_key
 from evomerge.run.needed import statistics_digests, statistics_paths
 from evomerge.run.plan import Items, Plan, Subset
 from evomerge.scoring.benchmark import Benchmark, load_benchmarks
@@ -23,6 +24,7 @@ from evomerge.workers.resources import WorkerResources
 from evomerge.workers.worker import WorkerSpec
 
 DEVICE = "cpu"
+PHASES: tuple[Phase, Phase] = ("search", "test")
 
 
 def load_experiment_tasks(experiment: Experiment) -> dict[str, Benchmark]:
@@ -53,7 +55,8 @@ def make_plan(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Pl
 
     Raises:
         ModelError: a model cannot be read.
-        ScoringError: the base's dtype is none to compute in.
+        ScoringError: the base's dtype is none to compute in, or an objective is measured otherwise
+            in the test.
         UsageError: a text cannot be read.
     """
     infos = open_checkpoint(experiment.base).infos()
@@ -71,7 +74,42 @@ def make_plan(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Pl
         items=_choose(experiment, benchmarks),
         dtype=dtype,
         fingerprints=models | tasks | statistics_digests(experiment, dtype, models),
+        measures=measures_of(experiment, benchmarks),
     )
+
+
+class Measured(Protocol):
+    """What a plan must know of a benchmark of any kind."""
+
+    @property
+    def measures(self) -> Mapping[str, Measure]:
+        """How its item results add up, by measure key."""
+
+
+def measures_of(experiment: Experiment, benchmarks: Mapping[str, Measured]) -> dict[str, Measure]:
+    """How each objective adds up, by the key of its measure in the search.
+
+    Raises:
+        ScoringError: the test adds up in another way.
+    """
+    measures: dict[str, Measure] = {}
+    for objective in experiment.objectives:
+        search, test = (_measure(objective, phase, benchmarks) for phase in PHASES)
+        if test is not None and test != search:
+            raise ScoringError(
+                f"objective {objective.title} is measured by {search} in the search, and by {test} "
+                "in the test; name one `metric` that both tasks have"
+            )
+        if search is not None:
+            measures[measure_key(objective.benchmark("search") or "", objective.metric)] = search
+    return measures
+
+
+def _measure(
+    objective: Objective, phase: Phase, benchmarks: Mapping[str, Measured]
+) -> Measure | None:
+    name = objective.benchmark(phase)
+    return None if name is None else benchmarks[name].measures[measure_key(name, objective.metric)]
 
 
 def fingerprint_models(experiment: Experiment) -> dict[str, str]:
