@@ -48,6 +48,11 @@ def _mean(scores: TaskScores) -> Estimate:
     return Estimate.of(scores.values)
 
 
+def _exact(scores: TaskScores) -> Estimate:
+    """A fact about the model: one value whatever is asked, and nothing to be uncertain of."""
+    return Estimate(scores.values[0], 0.0, len(scores.values))
+
+
 def _weighted_mean(scores: TaskScores) -> Estimate:
     """R = Σ v / Σ w, with se² = n / (n − 1) · Σ (v − R w)² / (Σ w)²."""
     n, total = len(scores.values), math.fsum(scores.weights)
@@ -151,6 +156,7 @@ def _squares(counts: Mapping[float, int]) -> int:
 
 AGGREGATIONS: Mapping[str, Callable[[TaskScores], Estimate]] = {
     "mean": _mean,
+    "exact": _exact,
     "weighted_mean": _weighted_mean,
     "perplexity": _perplexity,
     "weighted_perplexity": _weighted_perplexity,
@@ -159,4 +165,4 @@ AGGREGATIONS: Mapping[str, Callable[[TaskScores], Estimate]] = {
     "f1": _f1,
     "matthews_corrcoef": _matthews,
 }
-"""By lm-eval's names."""
+"""By lm-eval's names; `exact` is ours."""

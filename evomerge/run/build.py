@@ -14,17 +14,16 @@ from evomerge.checkpoint.reader import open_checkpoint
 from evomerge.config.experiment import Experiment, Objective
 from evomerge.errors import ModelError, ScoringError
 from evomerge.merge.groups import layer_groups
-from evomerge.records import Measure, Phase, TensorInfo, measure_key
+from evomerge.records import Measure, TensorInfo, measure_key
+from evomerge.run.dividing import divide
 from evomerge.run.needed import statistics_digests, statistics_paths
-from evomerge.run.plan import Items, Plan, Subset
+from evomerge.run.plan import Plan
 from evomerge.scoring.benchmark import Benchmark, load_benchmarks
 from evomerge.scoring.resident import resolve_dtype
-from evomerge.scoring.subset import choose_items
 from evomerge.workers.resources import WorkerResources
 from evomerge.workers.worker import WorkerSpec
 
 DEVICE = "cpu"
-PHASES: tuple[Phase, Phase] = ("search", "test")
 
 
 def load_experiment_tasks(experiment: Experiment) -> dict[str, Benchmark]:
@@ -55,12 +54,13 @@ def make_plan(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Pl
 
     Raises:
         ModelError: a model cannot be read.
-        ScoringError: the base's dtype is none to compute in, or an objective is measured otherwise
-            in the test.
+        ScoringError: the base's dtype is none to compute in, a task has too few documents, or an
+            objective is measured otherwise in the test.
         UsageError: a text cannot be read.
     """
     infos = open_checkpoint(experiment.base).infos()
     dtype = computing_dtype(experiment)
+    division = divide(experiment, benchmarks)
     models = fingerprint_models(experiment)
     tasks = {f"task:{name}": _digest(benchmark) for name, benchmark in benchmarks.items()}
     return Plan(
@@ -71,10 +71,11 @@ def make_plan(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Pl
             split_modules=experiment.merge.split_modules,
             routers=experiment.merge.routers,
         ),
-        items=_choose(experiment, benchmarks),
+        items=division.items,
         dtype=dtype,
         fingerprints=models | tasks | statistics_digests(experiment, dtype, models),
         measures=measures_of(experiment, benchmarks),
+        notes=division.notes,
     )
 
 
@@ -94,22 +95,16 @@ def measures_of(experiment: Experiment, benchmarks: Mapping[str, Measured]) -> d
     """
     measures: dict[str, Measure] = {}
     for objective in experiment.objectives:
-        search, test = (_measure(objective, phase, benchmarks) for phase in PHASES)
-        if test is not None and test != search:
+        names = (objective.benchmark("search"), objective.benchmark("test"))
+        keys = [measure_key(name, objective.metric) for name in names]
+        search, test = (benchmarks[n].measures[k] for n, k in zip(names, keys, strict=True))
+        if test != search:
             raise ScoringError(
                 f"objective {objective.title} is measured by {search} in the search, and by {test} "
                 "in the test; name one `metric` that both tasks have"
             )
-        if search is not None:
-            measures[measure_key(objective.benchmark("search") or "", objective.metric)] = search
+        measures[keys[0]] = search
     return measures
-
-
-def _measure(
-    objective: Objective, phase: Phase, benchmarks: Mapping[str, Measured]
-) -> Measure | None:
-    name = objective.benchmark(phase)
-    return None if name is None else benchmarks[name].measures[measure_key(name, objective.metric)]
 
 
 def fingerprint_models(experiment: Experiment) -> dict[str, str]:
@@ -179,26 +174,6 @@ def changed_versions(recorded: Mapping[str, str]) -> list[str]:
         for name in recorded
         if recorded[name] != now.get(name)
     ]
-
-
-def _choose(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Mapping[Subset, Items]:
-    tasks = [objective.task for objective in experiment.objectives if objective.task]
-    search = {
-        task: choose_items(
-            benchmarks[task].n_items, experiment.scoring.items, experiment.seed, task
-        )
-        for task in tasks
-    }
-    tests = [objective.test for objective in experiment.objectives if objective.test]
-    return {
-        "search": search,
-        "calibration": {task: _all_items(benchmarks[task]) for task in search},
-        "test": {task: _all_items(benchmarks[task]) for task in tests},
-    }
-
-
-def _all_items(benchmark: Benchmark) -> tuple[int, ...]:
-    return tuple(range(benchmark.n_items))
 
 
 def computing_dtype(experiment: Experiment) -> str:

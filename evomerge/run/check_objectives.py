@@ -32,7 +32,7 @@ def _check_names(experiment: Experiment, located: Located) -> Iterator[Problem]:
     names: dict[str, int] = {}
     ends: dict[tuple[str, str | None], int] = {}
     for index, objective in enumerate(experiment.objectives):
-        key = measure_key(objective.benchmark("search") or "", objective.metric)
+        key = measure_key(objective.benchmark("search"), objective.metric)
         same = ends.setdefault((key, objective.require), index)
         if same != index:
             yield located.problem(

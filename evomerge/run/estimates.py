@@ -32,12 +32,12 @@ AGREEMENT = "agreement"
 
 @dataclass(frozen=True)
 class ObjectiveTasks:
-    """Something that is measured: its name, and the benchmark of each phase (no test: None).
+    """Something that is measured: its name, and the benchmarks of the search and of the test.
 
     Args:
         name: what reports call it.
-        search: the benchmark whose items measure it in the search.
-        test: the benchmark of the final items.
+        search: the benchmark that measures it in the search, and in the selection after it.
+        test: that of the final items; may be the same, of which the search sees other items.
         metric: the metric as the experiment names it; None for the benchmark's first.
         measure: how item results add up.
         requirement: what it is held to; None for an objective that is optimised.
@@ -45,19 +45,18 @@ class ObjectiveTasks:
 
     name: str
     search: str
-    test: str | None
+    test: str
     metric: str | None = None
     measure: Measure = ACCURACY
     requirement: Requirement | None = None
 
-    def task(self, phase: Phase) -> str | None:
-        """The benchmark that measures it in a phase."""
-        return self.search if phase == "search" else self.test
+    def task(self, phase: Phase) -> str:
+        """The benchmark that measures it in a phase, where that has items of it."""
+        return self.test if phase == "test" else self.search
 
-    def key(self, phase: Phase) -> str | None:
+    def key(self, phase: Phase) -> str:
         """What its item results of a phase are kept under."""
-        task = self.task(phase)
-        return None if task is None else measure_key(task, self.metric)
+        return measure_key(self.task(phase), self.metric)
 
     def signed(self, mean: float) -> float:
         """A mean such that larger is better."""
@@ -69,7 +68,7 @@ class Objectives:
     """What is optimised or held to a bound, and how item results become estimates of it.
 
     `estimators` has an entry for the key of each search task with a fitted item bank; every other
-    estimate, and every one on test items, is what the items add up to by the objective's measure.
+    estimate, and every one after the search, is what the items add up to by the measure.
     `models` are those that bounds and agreement refer to.
     """
 
@@ -112,7 +111,7 @@ class Objectives:
             key = objective.key(scores.phase)
             if objective.metric == AGREEMENT and (scores.phase != "search" or self.models is None):
                 continue
-            if key is not None and key in scores.tasks:
+            if key in scores.tasks:
                 found[objective.name] = self._estimate(objective, key, scores)
         return found
 
@@ -149,7 +148,7 @@ class Objectives:
             return 0.0
         baselines = self.models.baselines() if self.models else {}
         usual = {name: scores for name, scores in baselines.items() if name != "default"}
-        key = objective.key("search") or ""
+        key = objective.key("search")
         means = [self._estimate(objective, key, own).mean for own in (usual or baselines).values()]
         return min((objective.signed(mean) for mean in means if math.isfinite(mean)), default=0.0)
 
@@ -158,7 +157,7 @@ class Objectives:
         scores = self.models.baselines().get(name) if name and self.models else None
         if scores is None:
             return math.nan
-        return self._estimate(objective, objective.key("search") or "", scores).mean
+        return self._estimate(objective, objective.key("search"), scores).mean
 
     def _estimate(self, objective: ObjectiveTasks, key: str, scores: ItemScores) -> Estimate:
         own = scores.tasks[key]

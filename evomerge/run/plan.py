@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, get_args
 
 from evomerge.config.experiment import Experiment, Objective
 from evomerge.errors import JournalError
@@ -15,11 +15,12 @@ from evomerge.run.baselines import baseline_recipes
 from evomerge.run.bounds import parse_requirement
 from evomerge.run.choosing import methods_of
 from evomerge.run.estimates import ACCURACY, ObjectiveTasks
+from evomerge.scoring.item_sets import asking_order
 from evomerge.search.space import SearchSpace
 
 Items = Mapping[str, tuple[int, ...]]
-Subset = Literal["search", "calibration", "test"]
-"""Which documents: the search's choice, all of the search tasks, or those that it never sees."""
+ROTATION = 0.25
+"""Share of the common items that each generation exchanges by default with `estimator: irt`."""
 
 NOT_IDENTITY: dict[str, Any] = {
     "base": True,
@@ -45,20 +46,23 @@ class Plan:
     Args:
         experiment: the experiment file, paths absolute.
         groups: the layer groups of the base, in depth order.
-        items: the documents to score, by subset and task.
+        items: the documents of each phase by task, disjoint. The search asks some of its own, in
+            the order in which they stand here (`order`); selection and test score all of theirs.
         dtype: the dtype that forward passes compute in.
         fingerprints: a digest of each model, task and statistic, by `model:<name>`, `task:<name>`
             and `statistics:<kind>:<model>`.
         measures: how the item results of each measure add up, by its key. Those of versions that
             wrote none were accuracies.
+        notes: in words, where the items are not what the experiment wants.
     """
 
     experiment: Experiment
     groups: tuple[str, ...]
-    items: Mapping[Subset, Items]
+    items: Mapping[Phase, Items]
     dtype: str
     fingerprints: Mapping[str, str]
     measures: Mapping[str, Measure] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def experts(self) -> tuple[str, ...]:
@@ -76,7 +80,7 @@ class Plan:
         return tuple(self._objective(objective) for objective in self.experiment.objectives)
 
     def _objective(self, objective: Objective) -> ObjectiveTasks:
-        search = objective.benchmark("search") or ""
+        search = objective.benchmark("search")
         return ObjectiveTasks(
             name=objective.title,
             search=search,
@@ -88,14 +92,56 @@ class Plan:
 
     @property
     def n_calibration(self) -> int:
-        """How many candidates are scored on all items of the search tasks: the first ones."""
+        """How many candidates are scored on all items of the search: the first ones."""
         scoring = self.experiment.scoring
         return scoring.calibration if scoring.estimator == "irt" else 0
 
+    @property
+    def n_common(self) -> int:
+        """How many items of each task all candidates of a generation are asked."""
+        return self.experiment.scoring.items
+
+    @property
+    def rotation(self) -> float:
+        """Which share of the common items each generation exchanges.
+
+        Estimates of what a candidate would score on all items may be compared whatever items they
+        come from: a quarter of them then changes, so that neighbours are compared on the rest and
+        no set of items is searched for long. Means may not.
+        """
+        scoring = self.experiment.scoring
+        default = ROTATION if scoring.estimator == "irt" else 0.0
+        return default if scoring.rotation is None else scoring.rotation
+
+    def generation(self, number: int) -> int:
+        """The generation that candidate `number` belongs to, whatever the controller."""
+        return number // self.experiment.search.population
+
+    def order(self, benchmark: str, generation: int) -> tuple[int, ...]:
+        """The search's items of a benchmark in the order in which a generation is asked them.
+
+        The first `n_common` are those that all its candidates are asked.
+        """
+        return asking_order(
+            self.items["search"][benchmark],
+            generation,
+            n_common=self.n_common,
+            rotation=self.rotation,
+        )
+
     def search_items(self, number: int | None) -> Items:
         """What the search scores candidate `number` on, or a baseline (None)."""
-        is_full = self.n_calibration > 0 if number is None else number < self.n_calibration
-        return self.items["calibration" if is_full else "search"]
+        if self.n_calibration > (number or 0):
+            return self.sorted_items("search")
+        generation = self.generation(number or 0)
+        return {
+            task: tuple(sorted(self.order(task, generation)[: self.n_common]))
+            for task in self.items["search"]
+        }
+
+    def sorted_items(self, phase: Phase) -> Items:
+        """All items of a phase, ascending."""
+        return {task: tuple(sorted(items)) for task, items in self.items[phase].items()}
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -109,8 +155,8 @@ class Plan:
         return baseline_recipes(firsts, self.experts, self.experiment.seed)
 
     def job(self, recipe: Recipe, phase: Phase) -> Job:
-        """The evaluation of a model that the search did not propose, or of any on test items."""
-        items = self.search_items(None) if phase == "search" else self.items["test"]
+        """The evaluation of a model that the search did not propose, or of any after it."""
+        items = self.search_items(None) if phase == "search" else self.items[phase]
         return Job(recipe.digest, recipe, items, phase)
 
     @cached_property
@@ -136,6 +182,7 @@ class Plan:
             "dtype": self.dtype,
             "fingerprints": dict(self.fingerprints),
             "measures": {key: asdict(measure) for key, measure in self.measures.items()},
+            "notes": list(self.notes),
         }
 
     @classmethod
@@ -150,12 +197,13 @@ class Plan:
                 experiment=Experiment.model_validate(data["experiment"]),
                 groups=tuple(data["groups"]),
                 items={
-                    phase: {task: tuple(items) for task, items in tasks.items()}
-                    for phase, tasks in data["items"].items()
+                    phase: {task: tuple(items) for task, items in data["items"][phase].items()}
+                    for phase in get_args(Phase)
                 },
                 dtype=data["dtype"],
                 fingerprints=dict(data["fingerprints"]),
                 measures={key: Measure(**own) for key, own in data.get("measures", {}).items()},
+                notes=tuple(data["notes"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise JournalError(

@@ -71,8 +71,26 @@ class Benchmark:
         return len(self.requests)
 
     @property
+    def contents(self) -> list[str]:
+        """What each document asks and what it takes for right, as text: equal for equal ones.
+
+        Not the document itself, which may be told from an equal one by an id.
+        """
+        has_choices = self.task.config.doc_to_choice is not None
+        return [
+            repr(
+                (
+                    self.task.doc_to_text(document),
+                    self.task.doc_to_target(document),
+                    self.task.doc_to_choice(document) if has_choices else None,
+                )
+            )
+            for document in self.documents
+        ]
+
+    @property
     def output_type(self) -> str:
-        """`generate_until`, `multiple_choice`, `loglikelihood`."""
+        """`generate_until`, `multiple_choice`, `loglikelihood` or `loglikelihood_rolling`."""
         return str(self.task.OUTPUT_TYPE)
 
     @property
@@ -228,7 +246,7 @@ def _load_task(local: LocalTask) -> ConfigurableTask:
     count_documents(local)
     manager = TaskManager(include_defaults=False)
     try:
-        with _quiet():
+        with quiet():
             task = manager.load(copy.deepcopy(local.config))["tasks"][local.name]
     except _TASK_ERRORS as error:
         raise ScoringError(
@@ -262,7 +280,7 @@ def _set_fewshot(name: str, task: ConfigurableTask, num_fewshot: int | None, see
 def _compile(name: str, task: ConfigurableTask, wanted: Sequence[str | None]) -> Benchmark:
     metrics = choose_metrics(name, task, wanted)
     try:
-        with _quiet():
+        with quiet():
             task.build_all_requests()
     except _TASK_ERRORS as error:
         raise ScoringError(
@@ -284,7 +302,7 @@ def _compile(name: str, task: ConfigurableTask, wanted: Sequence[str | None]) ->
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the progress bars of lm-eval and datasets."""
+def quiet() -> Iterator[None]:
+    """Keep the progress bars of lm-eval and datasets off the terminal."""
     with contextlib.redirect_stderr(io.StringIO()):
         yield
