@@ -60,7 +60,7 @@ class Calibration:
         models = self._models()
         banks: dict[str, dict[str, JsonValue] | None] = {}
         notes: dict[str, str] = {}
-        for task, items in self._plan.items["calibration"].items():
+        for task, items in self._plan.sorted_items("search").items():
             responses = [model.tasks[task].values for model in models]
             try:
                 bank = fit_bank(task, items, responses)

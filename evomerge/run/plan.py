@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, get_args
 
 from evomerge.config.experiment import Experiment
 from evomerge.errors import JournalError
@@ -14,11 +14,12 @@ from evomerge.records import Job, Phase, Recipe
 from evomerge.run.baselines import baseline_recipes
 from evomerge.run.choosing import methods_of
 from evomerge.run.estimates import ObjectiveTasks
+from evomerge.scoring.item_sets import asking_order
 from evomerge.search.space import SearchSpace
 
 Items = Mapping[str, tuple[int, ...]]
-Subset = Literal["search", "calibration", "test"]
-"""Which documents: the search's choice, all of the search tasks, or those that it never sees."""
+ROTATION = 0.25
+"""Share of the common items that each generation exchanges by default with `estimator: irt`."""
 
 NOT_IDENTITY: dict[str, Any] = {
     "base": True,
@@ -44,17 +45,20 @@ class Plan:
     Args:
         experiment: the experiment file, paths absolute.
         groups: the layer groups of the base, in depth order.
-        items: the documents to score, by subset and task.
+        items: the documents of each phase by task, disjoint. The search asks some of its own, in
+            the order in which they stand here (`order`); selection and test score all of theirs.
         dtype: the dtype that forward passes compute in.
         fingerprints: a digest of each model, task and statistic, by `model:<name>`, `task:<name>`
             and `statistics:<kind>:<model>`.
+        notes: in words, where the items are not what the experiment wants.
     """
 
     experiment: Experiment
     groups: tuple[str, ...]
-    items: Mapping[Subset, Items]
+    items: Mapping[Phase, Items]
     dtype: str
     fingerprints: Mapping[str, str]
+    notes: tuple[str, ...] = ()
 
     @property
     def experts(self) -> tuple[str, ...]:
@@ -70,20 +74,64 @@ class Plan:
     def objectives(self) -> tuple[ObjectiveTasks, ...]:
         """What is maximised, in the order of the experiment file."""
         return tuple(
-            ObjectiveTasks(objective.title, objective.task or "", objective.test)
+            ObjectiveTasks(
+                objective.title, objective.benchmark("search"), objective.benchmark("test")
+            )
             for objective in self.experiment.objectives
         )
 
     @property
     def n_calibration(self) -> int:
-        """How many candidates are scored on all items of the search tasks: the first ones."""
+        """How many candidates are scored on all items of the search: the first ones."""
         scoring = self.experiment.scoring
         return scoring.calibration if scoring.estimator == "irt" else 0
 
+    @property
+    def n_common(self) -> int:
+        """How many items of each task all candidates of a generation are asked."""
+        return self.experiment.scoring.items
+
+    @property
+    def rotation(self) -> float:
+        """Which share of the common items each generation exchanges.
+
+        Estimates of what a candidate would score on all items may be compared whatever items they
+        come from: a quarter of them then changes, so that neighbours are compared on the rest and
+        no set of items is searched for long. Means may not.
+        """
+        scoring = self.experiment.scoring
+        default = ROTATION if scoring.estimator == "irt" else 0.0
+        return default if scoring.rotation is None else scoring.rotation
+
+    def generation(self, number: int) -> int:
+        """The generation that candidate `number` belongs to, whatever the controller."""
+        return number // self.experiment.search.population
+
+    def order(self, benchmark: str, generation: int) -> tuple[int, ...]:
+        """The search's items of a benchmark in the order in which a generation is asked them.
+
+        The first `n_common` are those that all its candidates are asked.
+        """
+        return asking_order(
+            self.items["search"][benchmark],
+            generation,
+            n_common=self.n_common,
+            rotation=self.rotation,
+        )
+
     def search_items(self, number: int | None) -> Items:
         """What the search scores candidate `number` on, or a baseline (None)."""
-        is_full = self.n_calibration > 0 if number is None else number < self.n_calibration
-        return self.items["calibration" if is_full else "search"]
+        if self.n_calibration > (number or 0):
+            return self.sorted_items("search")
+        generation = self.generation(number or 0)
+        return {
+            task: tuple(sorted(self.order(task, generation)[: self.n_common]))
+            for task in self.items["search"]
+        }
+
+    def sorted_items(self, phase: Phase) -> Items:
+        """All items of a phase, ascending."""
+        return {task: tuple(sorted(items)) for task, items in self.items[phase].items()}
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -97,8 +145,8 @@ class Plan:
         return baseline_recipes(firsts, self.experts, self.experiment.seed)
 
     def job(self, recipe: Recipe, phase: Phase) -> Job:
-        """The evaluation of a model that the search did not propose, or of any on test items."""
-        items = self.search_items(None) if phase == "search" else self.items["test"]
+        """The evaluation of a model that the search did not propose, or of any after it."""
+        items = self.search_items(None) if phase == "search" else self.items[phase]
         return Job(recipe.digest, recipe, items, phase)
 
     @cached_property
@@ -123,6 +171,7 @@ class Plan:
             },
             "dtype": self.dtype,
             "fingerprints": dict(self.fingerprints),
+            "notes": list(self.notes),
         }
 
     @classmethod
@@ -137,11 +186,12 @@ class Plan:
                 experiment=Experiment.model_validate(data["experiment"]),
                 groups=tuple(data["groups"]),
                 items={
-                    phase: {task: tuple(items) for task, items in tasks.items()}
-                    for phase, tasks in data["items"].items()
+                    phase: {task: tuple(items) for task, items in data["items"][phase].items()}
+                    for phase in get_args(Phase)
                 },
                 dtype=data["dtype"],
                 fingerprints=dict(data["fingerprints"]),
+                notes=tuple(data["notes"]),
             )
         except (KeyError, ValueError) as error:
             raise JournalError(

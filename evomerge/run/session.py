@@ -173,8 +173,8 @@ class Session:
 
     def _items_of(self, result: Result) -> Items:
         """The documents that the job of a result asked for."""
-        if result.phase == "test":
-            return self._plan.items["test"]
+        if result.phase != "search":
+            return self._plan.items[result.phase]
         numbers = self._record.state.numbers_of(result.candidate_id)
         return self._plan.search_items(numbers[0] if numbers else None)
 

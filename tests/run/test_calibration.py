@@ -97,9 +97,10 @@ def plan(tmp_path: Path) -> Plan:
         }
     )
     tasks = ("left", "right")
-    items = {"search": dict.fromkeys(tasks, SUBSET), "calibration": dict.fromkeys(tasks, ALL)}
+    pool = SUBSET + tuple(item for item in ALL if item not in SUBSET)
     groups = ("layers.0-0", "layers.1-1")
-    return Plan(experiment, groups, {**items, "test": {}}, "float32", {})
+    items = {"search": dict.fromkeys(tasks, pool), "selection": {}, "test": {}}
+    return Plan(experiment, groups, items, "float32", {})
 
 
 def run(plan: Plan, path: Path, pool: Simulated, mode: Mode = "deterministic") -> list[Event]:
@@ -141,7 +142,8 @@ def test_the_first_candidates_answer_all_items_and_the_others_some(
     for number, candidate in state.candidates.items():
         result = state.result(candidate.id)
         if isinstance(result, ItemScores):
-            expected = ALL if number < N_CALIBRATION else SUBSET
+            expected = ALL if number < N_CALIBRATION else plan.search_items(number)["left"]
+            assert len(expected) == (N_ITEMS if number < N_CALIBRATION else N_SUBSET)
             assert result.tasks["left"].items == result.tasks["right"].items == expected
     for recipe in plan.baselines.values():
         result = state.result(recipe.digest)
