@@ -67,9 +67,7 @@ class Traits:
     def posterior(self, seen: BoolArray, right: BoolArray) -> FloatArray:
         """The probability of every node given each model's answers, `(n_models, n_nodes)`."""
         answered, correct = seen.astype(np.float64), (seen & right).astype(np.float64)
-        return _normalised(
-            self.log_prior + correct @ self._logits.T + answered @ self._log_wrong.T
-        )
+        return _normalised(self.log_prior + correct @ self._logits.T + answered @ self._log_wrong.T)
 
     def predictions(self, seen: BoolArray, right: BoolArray) -> FloatArray:
         """E[P] of every item given each model's answers, `(n_models, J)`."""
@@ -231,7 +229,9 @@ def _maximise(
 
     `n_right`: `(J, n_nodes)` models at each node that answered rightly; `right`: P at the nodes.
     """
-    gradient = ((n_right - (mass[:, None].astype(right.dtype) * right).T) @ design).astype(np.float64)
+    gradient = ((n_right - (mass[:, None].astype(right.dtype) * right).T) @ design).astype(
+        np.float64
+    )
     gradient -= (parameters - parameters.mean(axis=0)) * _precision(parameters.shape[1] - 1)
     curvature = _curvature(design, mass, right)
     step = np.linalg.solve(curvature, gradient[..., None])[..., 0]
