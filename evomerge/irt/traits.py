@@ -14,15 +14,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import NormalDist
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from evomerge.irt.estimator import BoolArray, Estimates, FloatArray, checked_responses
 
+Precision = TypeVar("Precision", np.float32, np.float64)
+
 N_TRAITS = 3
 N_NODES = 512
-N_STEPS = 40
+N_STEPS = 20
 SLOPE_SD = 1.0
 INTERCEPT_SD = 2.0
 PRIOR_MODELS = 20.0
@@ -79,9 +82,7 @@ class Traits:
 
     def posterior(self, seen: BoolArray, right: BoolArray) -> FloatArray:
         """The probability of every node given each model's answers, `(n_models, n_nodes)`."""
-        log_weights = self._log_weights(seen, right)
-        weights = np.exp(log_weights - log_weights.max(axis=1, keepdims=True))
-        return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+        return _normalised(self._log_weights(seen, right))
 
     def log_likelihood(self, seen: BoolArray, right: BoolArray) -> FloatArray:
         """log E[Π_seen P^y (1 − P)^(1 − y)], over the prior, `(n_models,)`."""
@@ -148,14 +149,17 @@ def fit_traits(responses: ArrayLike, n_traits: int = N_TRAITS, *, histogram: boo
     """
     answers = checked_responses(responses)
     nodes = normal_nodes(N_NODES, n_traits)
-    design = _design(nodes)
+    # Sums over models and items are taken in float32, in half the time and far finer than the data.
+    design, single = _design(nodes).astype(np.float32), answers.astype(np.float32)
     parameters = _start(answers, n_traits)  # (J, D + 1)
     log_prior = np.full(len(nodes), -np.log(len(nodes)))
     for _ in range(N_STEPS):
-        traits = Traits(parameters[:, :-1], parameters[:, -1], nodes, log_prior)
-        weights = traits.posterior(np.ones(answers.shape, dtype=bool), answers > 0.5)
-        mass, n_right = weights.sum(axis=0), answers.T @ weights  # (n_nodes,), (J, n_nodes)
-        parameters = _maximise(parameters, design, mass, n_right)
+        logits = np.clip(design @ parameters.T.astype(np.float32), -30.0, 30.0)  # (n_nodes, J)
+        right = logistic(logits)
+        log_wrong = np.minimum(-logits, 0.0) - np.log1p(np.exp(-np.abs(logits)))
+        weights = _normalised(log_prior + single @ logits.T + log_wrong.sum(axis=1))
+        mass, n_right = weights.sum(axis=0), single.T @ weights.astype(np.float32)  # (J, n_nodes)
+        parameters = _maximise(parameters, design, mass, n_right, right)
         if histogram:
             log_prior = _log_histogram(mass)
     return Traits(parameters[:, :-1], parameters[:, -1], nodes, log_prior)
@@ -176,6 +180,11 @@ def _log_histogram(mass: FloatArray) -> FloatArray:
     return np.asarray(np.log(smooth / smooth.sum()))
 
 
+def _normalised(log_weights: FloatArray) -> FloatArray:
+    weights = np.exp(log_weights - log_weights.max(axis=1, keepdims=True))
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+
+
 def _design(nodes: FloatArray) -> FloatArray:
     return np.column_stack([nodes, np.ones(len(nodes))])  # (n_nodes, D + 1)
 
@@ -184,11 +193,13 @@ def _precision(n_traits: int) -> FloatArray:
     return np.array([SLOPE_SD**-2] * n_traits + [INTERCEPT_SD**-2])
 
 
-def _curvature(design: FloatArray, mass: FloatArray, right: FloatArray) -> FloatArray:
+def _curvature(
+    design: NDArray[np.floating], mass: NDArray[np.floating], right: NDArray[np.floating]
+) -> FloatArray:
     """Minus the second derivatives of every item's log posterior, `(J, D + 1, D + 1)`."""
     n_parameters = design.shape[1]
     products = (design[:, :, None] * design[:, None, :]).reshape(len(design), -1)
-    information = (mass[:, None] * right * (1.0 - right)).T @ products
+    information = (mass[:, None].astype(right.dtype) * right * (1.0 - right)).T @ products
     shaped = information.reshape(-1, n_parameters, n_parameters)
     return np.asarray(shaped + np.diag(_precision(n_parameters - 1)))
 
@@ -212,7 +223,7 @@ def normal_nodes(n_nodes: int, n_traits: int) -> FloatArray:
     return np.array([[quantile(float(share)) for share in row] for row in clipped])
 
 
-def logistic(logits: FloatArray) -> FloatArray:
+def logistic(logits: NDArray[Precision]) -> NDArray[Precision]:
     """σ(z), for logits whose absolute value is cut at 30, where it is 0 or 1 but for 1e-13."""
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logits, -30.0, 30.0))))
 
@@ -234,11 +245,19 @@ def _start(answers: FloatArray, n_traits: int) -> FloatArray:
 
 
 def _maximise(
-    parameters: FloatArray, design: FloatArray, mass: FloatArray, n_right: FloatArray
+    parameters: FloatArray,
+    design: NDArray[np.floating],
+    mass: NDArray[np.floating],
+    n_right: NDArray[np.floating],
+    right: NDArray[np.floating],
 ) -> FloatArray:
-    """A Newton step of every item's penalised logistic regression on the nodes."""
-    right = logistic(design @ parameters.T)  # (n_nodes, J)
-    gradient = (n_right - (mass[:, None] * right).T) @ design
+    """A Newton step of every item's penalised logistic regression on the nodes.
+
+    `n_right`: `(J, n_nodes)` models at each node that answered rightly; `right`: P at the nodes.
+    """
+    gradient = ((n_right - (mass[:, None].astype(right.dtype) * right).T) @ design).astype(
+        np.float64
+    )
     gradient -= (parameters - parameters.mean(axis=0)) * _precision(parameters.shape[1] - 1)
     curvature = _curvature(design, mass, right)
     step = np.linalg.solve(curvature, gradient[..., None])[..., 0]
