@@ -18,6 +18,7 @@ from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks import TaskManager
 
 from evomerge.errors import ScoringError
+from evomerge.records import Measure
 from evomerge.scoring.check import (
     check_output_type,
     count_documents,
@@ -99,6 +100,11 @@ class Benchmark:
     def num_fewshot(self) -> int:
         """How many solved examples stand before each question."""
         return int(self.task.config.num_fewshot)
+
+    @property
+    def measures(self) -> Mapping[str, Measure]:
+        """How the item results of each metric add up, by its key."""
+        return {metric.key: metric.measure for metric in self.metrics}
 
     @property
     def metric(self) -> str:
