@@ -257,7 +257,9 @@ class Member:
 
     `objectives` are estimates on the search items, `test` on the test items of the same
     objectives (empty until the front has been re-scored). `means` are the plain means of the same
-    search items where `objectives` are estimated otherwise, else empty.
+    search items where `objectives` are estimated otherwise, else empty. `selection` are estimates
+    on fresh items, and `pooled` on both together, of the members that were scored again after the
+    search.
     """
 
     id: str
@@ -265,6 +267,8 @@ class Member:
     objectives: Mapping[str, Estimate]
     test: Mapping[str, Estimate] = field(default_factory=dict)
     means: Mapping[str, Estimate] = field(default_factory=dict)
+    selection: Mapping[str, Estimate] = field(default_factory=dict)
+    pooled: Mapping[str, Estimate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What a run looks like from outside: progress and comparison, views of its state."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from evomerge.journal.state import RunState
 from evomerge.records import (
@@ -15,6 +15,7 @@ from evomerge.records import (
     Recipe,
 )
 from evomerge.run.estimates import Objectives
+from evomerge.run.selecting import pooled, rescored
 from evomerge.search.archive import Archive, front
 
 
@@ -68,9 +69,13 @@ def evaluations(state: RunState, objectives: Objectives) -> list[Evaluation]:
 def comparison(
     state: RunState, objectives: Objectives, baselines: Mapping[str, Recipe]
 ) -> Comparison:
-    """The front of what is scored so far beside the baselines, with test scores where known."""
+    """The front of what is scored so far beside the baselines, with later scores where known.
+
+    Once the best of the search have been scored again, the front is chosen among them by what both
+    scores say together; a candidate whose second evaluation failed is not on it.
+    """
     evaluated = evaluations(state, objectives)
-    best = front(evaluated)
+    best = front(_rescored(state, evaluated, objectives) if state.is_rescored else evaluated)
     on_front = {evaluation.candidate.id for evaluation in best}
     members = {
         evaluation.candidate.id: _evaluated(state, evaluation, objectives)
@@ -84,13 +89,23 @@ def comparison(
     )
 
 
+def _rescored(
+    state: RunState, evaluated: Sequence[Evaluation], objectives: Objectives
+) -> list[Evaluation]:
+    """The candidates that have been scored on the search items and on fresh ones, by both."""
+    pairs = (
+        (one, _estimates(state, one.candidate.recipe, objectives, "selection")) for one in evaluated
+    )
+    return [rescored(one, fresh) for one, fresh in pairs if fresh]
+
+
 def _member(state: RunState, recipe: Recipe, objectives: Objectives) -> Member:
+    estimates = _estimates(state, recipe, objectives, "search")
     return Member(
         id=recipe.digest,
         recipe=recipe,
-        objectives=_estimates(state, recipe, objectives, "search"),
-        test=_estimates(state, recipe, objectives, "test"),
-        means=_means(state, recipe, objectives),
+        objectives=estimates,
+        **_later(state, recipe, objectives, estimates),
     )
 
 
@@ -101,9 +116,21 @@ def _evaluated(state: RunState, evaluation: Evaluation, objectives: Objectives) 
         id=recipe.digest,
         recipe=recipe,
         objectives=dict(evaluation.objectives),
-        test=_estimates(state, recipe, objectives, "test"),
-        means=_means(state, recipe, objectives),
+        **_later(state, recipe, objectives, evaluation.objectives),
     )
+
+
+def _later(
+    state: RunState, recipe: Recipe, objectives: Objectives, search: Mapping[str, Estimate]
+) -> dict[str, dict[str, Estimate]]:
+    """What a member has beside its estimates on the search items, as far as it is known."""
+    fresh = _estimates(state, recipe, objectives, "selection")
+    return {
+        "means": _means(state, recipe, objectives),
+        "selection": fresh,
+        "pooled": pooled(search, fresh) if fresh else {},
+        "test": _estimates(state, recipe, objectives, "test"),
+    }
 
 
 def _means(state: RunState, recipe: Recipe, objectives: Objectives) -> dict[str, Estimate]:
