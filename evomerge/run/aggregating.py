@@ -9,7 +9,7 @@ jackknife.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from evomerge.records import Estimate, Measure, TaskScores
 
@@ -29,8 +29,28 @@ def aggregate(scores: TaskScores, measure: Measure) -> Estimate:
     return AGGREGATIONS[measure.aggregation](scores)
 
 
+def agreement(scores: TaskScores, others: Sequence[TaskScores]) -> Estimate:
+    """The mean over items of the share of other models that gave the same answer.
+
+    Label-free selection of AdaMMS (Du et al. 2025, https://arxiv.org/abs/2503.23733): where merges
+    nearby answer alike, they answer well. Items that none of the others was asked count for none.
+    """
+    answers = [dict(zip(other.items, other.values, strict=True)) for other in others]
+    shares = []
+    for item, value in zip(scores.items, scores.values, strict=True):
+        asked = [known[item] == value for known in answers if item in known]
+        if asked:
+            shares.append(sum(asked) / len(asked))
+    return Estimate.of(shares) if shares else Estimate(math.nan, math.nan, 0)
+
+
 def _mean(scores: TaskScores) -> Estimate:
     return Estimate.of(scores.values)
+
+
+def _exact(scores: TaskScores) -> Estimate:
+    """A fact about the model: one value whatever is asked, and nothing to be uncertain of."""
+    return Estimate(scores.values[0], 0.0, len(scores.values))
 
 
 def _weighted_mean(scores: TaskScores) -> Estimate:
@@ -136,6 +156,7 @@ def _squares(counts: Mapping[float, int]) -> int:
 
 AGGREGATIONS: Mapping[str, Callable[[TaskScores], Estimate]] = {
     "mean": _mean,
+    "exact": _exact,
     "weighted_mean": _weighted_mean,
     "perplexity": _perplexity,
     "weighted_perplexity": _weighted_perplexity,
@@ -144,4 +165,4 @@ AGGREGATIONS: Mapping[str, Callable[[TaskScores], Estimate]] = {
     "f1": _f1,
     "matthews_corrcoef": _matthews,
 }
-"""By lm-eval's names."""
+"""By lm-eval's names; `exact` is ours."""

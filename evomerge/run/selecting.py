@@ -13,7 +13,8 @@ from dataclasses import replace
 import numpy as np
 
 from evomerge.irt.compare import front_probabilities
-from evomerge.records import Estimate, Evaluation
+from evomerge.records import Bound, Estimate, Evaluation
+from evomerge.run.estimates import violation
 from evomerge.search.archive import front
 
 MOST_SELECTED = 2
@@ -26,6 +27,8 @@ LEAST_PROBABILITY = 0.05
 def worth_rescoring(evaluated: Sequence[Evaluation], seed: int) -> list[Evaluation]:
     """The front, then those likeliest to belong to it in truth; a function of its arguments.
 
+    Who misses a bound is not among them, unless all do.
+
     Args:
         evaluated: every candidate of the search that was scored.
         seed: of the draws that find the probabilities (`irt.compare.front_probabilities`).
@@ -34,7 +37,7 @@ def worth_rescoring(evaluated: Sequence[Evaluation], seed: int) -> list[Evaluati
     if not best:
         return []
     n_most = MOST_SELECTED * len(best)
-    near = _nearest_layers(evaluated, 2 * n_most)
+    near = _nearest_layers([o for o in evaluated if o.violation == best[0].violation], 2 * n_most)
     means = np.array([one.means for one in near])
     ses = np.array([[e.se for e in one.objectives.values()] for one in near])
     probabilities = front_probabilities(means, np.nan_to_num(ses), np.random.default_rng(seed))
@@ -43,9 +46,17 @@ def worth_rescoring(evaluated: Sequence[Evaluation], seed: int) -> list[Evaluati
     return [*best, *likely][:n_most]
 
 
-def rescored(evaluation: Evaluation, fresh: Mapping[str, Estimate]) -> Evaluation:
+def rescored(
+    evaluation: Evaluation, fresh: Mapping[str, Estimate], bounds: Mapping[str, Bound]
+) -> Evaluation:
     """What the search and the fresh items say of a candidate together."""
-    return replace(evaluation, objectives=pooled(evaluation.objectives, fresh))
+    constraints = pooled(evaluation.constraints, fresh)
+    return replace(
+        evaluation,
+        objectives=pooled(evaluation.objectives, fresh),
+        constraints=constraints,
+        violation=violation(bounds, constraints),
+    )
 
 
 def pooled(search: Mapping[str, Estimate], fresh: Mapping[str, Estimate]) -> dict[str, Estimate]:

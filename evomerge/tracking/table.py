@@ -46,7 +46,8 @@ def ranked_baselines(comparison: Comparison) -> list[tuple[str, Member]]:
 
 def _worst_last(pair: tuple[str, Member]) -> tuple[bool, float]:
     member = pair[1]
-    mean = mean_estimate([*(member.pooled or member.objectives).values()]).mean
+    known = {name: member.pooled.get(name, own) for name, own in member.objectives.items()}
+    mean = mean_estimate([*known.values()]).mean
     return math.isnan(mean), -mean
 
 

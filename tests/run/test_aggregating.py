@@ -23,7 +23,7 @@ BINARY = st.lists(
     st.tuples(st.integers(0, 1).map(float), st.integers(0, 1).map(float)), min_size=2, max_size=40
 )
 PAIRED = {"weighted_mean", "weighted_perplexity", "bits_per_byte", "f1", "matthews_corrcoef"}
-SINGLE = AGGREGATIONS.keys() - PAIRED
+SINGLE = AGGREGATIONS.keys() - PAIRED - {"exact"}
 
 
 def scores_of(pairs: list[tuple[float, float]]) -> TaskScores:
@@ -97,3 +97,8 @@ def test_one_item_has_no_standard_error(name: str) -> None:
 def test_what_adds_up_to_no_number_says_so() -> None:
     assert math.isnan(aggregate(scores_of([(-1.0, 0.0)] * 3), Measure("weighted_mean")).mean)
     assert math.isinf(aggregate(scores_of([(-1e6, 1.0)] * 3), Measure("perplexity")).mean)
+
+
+def test_a_fact_about_the_model_is_certain() -> None:
+    found = aggregate(TaskScores((0,), (1234.0,)), Measure("exact", higher_is_better=False))
+    assert (found.mean, found.se, found.n) == (1234.0, 0.0, 1)
