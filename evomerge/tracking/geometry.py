@@ -35,12 +35,12 @@ class Scene:
 
 
 def scene(comparison: Comparison, phase: Phase, x: str, y: str) -> Scene:
-    """The points of objectives `x` and `y`; the dominated were scored on search items only."""
+    """The points of objectives `x` and `y`; the dominated have no test scores."""
     dominated = [(member.id, member) for member in comparison.dominated]
     return Scene(
         front=_marks(ranked(comparison), phase, x, y),
         baselines=_marks(ranked_baselines(comparison), phase, x, y),
-        dominated=_marks(dominated if phase == "search" else [], phase, x, y),
+        dominated=_marks(dominated, phase, x, y),
     )
 
 
