@@ -165,6 +165,7 @@ def worker_spec(plan: Plan) -> WorkerSpec:
         dtype=plan.dtype,
         threads=experiment.scoring.threads,
         batch_size=experiment.scoring.batch_size,
+        mode=experiment.scoring.mode,
         timeout_s=experiment.scoring.timeout_s,
         tokenizer=experiment.merge.tokenizer,
         fingerprints={n: d for n, d in plan.fingerprints.items() if n.startswith("model:")},

@@ -26,6 +26,7 @@ from evomerge.scoring.check import (
 )
 from evomerge.scoring.metrics import Metric
 from evomerge.scoring.task_files import LocalTask, bundled_tasks, find_tasks, read_task
+from evomerge.scoring.tokens import TokenisedItems
 from evomerge.scoring.wanted import BRIER, choose_metrics
 
 ItemResult = float | tuple[float, float]
@@ -56,7 +57,8 @@ class Benchmark:
     """A task whose items can be scored one by one, each as in an evaluation of the whole task.
 
     `requests[i]` are lm-eval's requests of item i, in the order of their index, and never
-    modified: score copies of them (`copies_of`).
+    modified: score copies of them (`copies_of`). `tokens` are the same for a model's tokenizer,
+    where they have been made.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Benchmark:
     documents: Sequence[dict[str, object]]
     requests: Sequence[tuple[Instance, ...]]
     metrics: tuple[Metric, ...]
+    tokens: TokenisedItems | None = None
 
     @property
     def n_items(self) -> int:
