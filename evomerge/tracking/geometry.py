@@ -44,13 +44,13 @@ class Scene:
 
 
 def scene(comparison: Comparison, phase: Phase, x: str, y: str) -> Scene:
-    """The points of objectives `x` and `y`; the dominated were scored on search items only."""
+    """The points of objectives `x` and `y`; the dominated have no test scores."""
     dominated = [(member.id, member) for member in comparison.dominated]
     return Scene(
         signs=(_sign(comparison, x), _sign(comparison, y)),
         front=_marks(ranked(comparison), phase, x, y),
         baselines=_marks(ranked_baselines(comparison), phase, x, y),
-        dominated=_marks(dominated if phase == "search" else [], phase, x, y),
+        dominated=_marks(dominated, phase, x, y),
     )
 
 

@@ -21,7 +21,7 @@ from evomerge.tracking.style import (
     INK,
     MUTED,
 )
-from evomerge.tracking.table import has_test
+from evomerge.tracking.table import phases_of
 
 _DPI = 160
 _MARKERS = ("D", "s", "^", "P", "p", "h", "v")
@@ -35,7 +35,7 @@ def front_png(comparison: Comparison, path: Path, phase: Phase | None = None) ->
     Two objectives are drawn as one plot with labelled baselines, more as one plot for each pair.
     A single objective is drawn against itself.
     """
-    phase = phase or ("test" if has_test(comparison) else "search")
+    phase = phase or phases_of(comparison)[-1]
     objectives = comparison.objectives
     pairs = list(combinations(objectives, 2)) or [(objectives[0], objectives[0])]
     n_columns = min(len(pairs), 3)
@@ -76,7 +76,7 @@ def _draw(plot: Axes, shown: Scene, *, labelled: bool) -> None:
     _bars(plot, shown.front, FRONT)
     size = 70 if labelled else 34
     _dots(plot, shown.front[1:], "front", FRONT, size=size)
-    _dots(plot, shown.front[:1], "best mean (search items)", FRONT, size=2.5 * size, marker="*")
+    _dots(plot, shown.front[:1], "best mean before the test", FRONT, size=2.5 * size, marker="*")
 
 
 def _prepare(plot: Axes, shown: Scene) -> None:

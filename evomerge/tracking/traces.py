@@ -15,7 +15,7 @@ from evomerge.tracking.hover import hover_text
 from evomerge.tracking.style import BASELINE, BASELINE_INK, BASELINES, DOMINATED, FRONT, FRONT_LINE
 from evomerge.tracking.table import UNKNOWN, ranked, ranked_baselines, scores
 
-_BEST = "best mean (search items)"
+_BEST = "best mean before the test"
 _SYMBOLS = ("diamond", "square", "triangle-up", "cross", "pentagon", "hexagon", "triangle-down")
 
 
