@@ -204,7 +204,7 @@ class Session:
         run_jobs(dispatcher)
 
     def _require_a_baseline(self) -> None:
-        """Stop before the budget is spent on what no model can do."""
+        """Stop before the budget is spent on what no model can do, or cannot be compared."""
         results = [
             self._record.state.result(recipe.digest) for recipe in self._plan.baselines.values()
         ]
@@ -215,6 +215,7 @@ class Session:
                 f"{failures[0].message}; mend the tasks or the scoring settings, then start a new "
                 "run with --out"
             )
+        objectives_of(self._plan, self._record.state).require_limits()
 
     def _comparison(self) -> Comparison:
         objectives = objectives_of(self._plan, self._record.state)
