@@ -10,7 +10,7 @@ endpoints' and their merges' abilities: none is impossible that a node stands fo
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from statistics import NormalDist
 
@@ -43,6 +43,14 @@ class Traits:
     intercepts: FloatArray
     nodes: FloatArray
     log_prior: FloatArray
+
+    def __getstate__(self) -> dict[str, FloatArray]:
+        """What travels: not what was computed from it meanwhile, which is a hundred times more."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def restricted(self, places: NDArray[np.intp]) -> "Traits":
+        """The model of the answers to some of the items, in this order."""
+        return replace(self, slopes=self.slopes[places], intercepts=self.intercepts[places])
 
     @cached_property
     def right(self) -> FloatArray:

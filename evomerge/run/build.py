@@ -14,6 +14,7 @@ from evomerge.config.experiment import Experiment
 from evomerge.errors import ModelError
 from evomerge.merge.groups import layer_groups
 from evomerge.records import TensorInfo
+from evomerge.run.banks import given_banks
 from evomerge.run.needed import statistics_digests, statistics_paths
 from evomerge.run.plan import Items, Plan, Subset
 from evomerge.scoring.benchmark import Benchmark, load_benchmarks
@@ -50,13 +51,14 @@ def make_plan(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Pl
 
     Raises:
         ModelError: a model cannot be read.
-        ScoringError: the base's dtype is none to compute in.
+        ScoringError: the base's dtype is none to compute in, or an item bank cannot be used.
         UsageError: a text cannot be read.
     """
     infos = open_checkpoint(experiment.base).infos()
     dtype = computing_dtype(experiment)
     models = fingerprint_models(experiment)
     tasks = {f"task:{name}": _digest(benchmark) for name, benchmark in benchmarks.items()}
+    banks = {f"bank:{task}": bank.digest for task, bank in given_banks(experiment, tasks).items()}
     return Plan(
         experiment=experiment,
         groups=layer_groups(
@@ -67,7 +69,7 @@ def make_plan(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Pl
         ),
         items=_choose(experiment, benchmarks),
         dtype=dtype,
-        fingerprints=models | tasks | statistics_digests(experiment, dtype, models),
+        fingerprints=models | tasks | banks | statistics_digests(experiment, dtype, models),
     )
 
 

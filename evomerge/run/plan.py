@@ -9,16 +9,21 @@ from typing import Any, Literal
 
 from evomerge.config.experiment import Experiment
 from evomerge.errors import JournalError
+from evomerge.irt.adaptive import N_COMMON
 from evomerge.merge.methods import MergeMethod
 from evomerge.records import Job, Phase, Recipe
 from evomerge.run.baselines import baseline_recipes
 from evomerge.run.choosing import methods_of
 from evomerge.run.estimates import ObjectiveTasks
+from evomerge.scoring.subset import shuffle_items
 from evomerge.search.space import SearchSpace
 
 Items = Mapping[str, tuple[int, ...]]
 Subset = Literal["search", "calibration", "test"]
 """Which documents: the search's choice, all of the search tasks, or those that it never sees."""
+
+COMMON_SHARE = 0.2
+"""Of a candidate's items, where the others are chosen for it; `N_COMMON` at least."""
 
 NOT_IDENTITY: dict[str, Any] = {
     "base": True,
@@ -28,12 +33,12 @@ NOT_IDENTITY: dict[str, Any] = {
     "workers": True,
     "address": True,
     "resources": True,
-    "scoring": {"timeout_s"},
+    "scoring": {"timeout_s", "bank"},
     "merge": {"statistics": True},
 }
 """What may differ between two runs of the same experiment: where things lie, and who watches.
 
-Models, tasks and statistics are compared by their fingerprints instead of their paths.
+Models, tasks, statistics and item banks are compared by their fingerprints instead of their paths.
 """
 
 
@@ -46,8 +51,8 @@ class Plan:
         groups: the layer groups of the base, in depth order.
         items: the documents to score, by subset and task.
         dtype: the dtype that forward passes compute in.
-        fingerprints: a digest of each model, task and statistic, by `model:<name>`, `task:<name>`
-            and `statistics:<kind>:<model>`.
+        fingerprints: a digest of each model, task, statistic and given item bank, by
+            `model:<name>`, `task:<name>`, `statistics:<kind>:<model>` and `bank:<task>`.
     """
 
     experiment: Experiment
@@ -75,15 +80,53 @@ class Plan:
         )
 
     @property
+    def uses_banks(self) -> bool:
+        """Whether scores on all items are estimated with item banks."""
+        return self.experiment.scoring.estimator == "irt"
+
+    @property
     def n_calibration(self) -> int:
         """How many candidates are scored on all items of the search tasks: the first ones."""
         scoring = self.experiment.scoring
-        return scoring.calibration if scoring.estimator == "irt" else 0
+        return scoring.calibration if self.uses_banks and scoring.bank is None else 0
+
+    @property
+    def n_common(self) -> int:
+        """How many items of a task the candidates of a generation have in common.
+
+        With `estimator: irt` those that are asked of a candidate first, else all of them.
+        """
+        n = self.experiment.scoring.items
+        return min(n, max(N_COMMON, round(COMMON_SHARE * n))) if self.uses_banks else n
+
+    def is_asked(self, number: int | None) -> bool:
+        """Whether items are chosen for candidate `number`, or for a baseline (None).
+
+        Not for those that may be asked before the run has learned how: the first, which it learns
+        from, and as many after them as the window lets out at the same time.
+        """
+        if not self.uses_banks or (number is None and self.n_calibration):
+            return False
+        return self.n_calibration == 0 or (number or 0) >= self._n_unasked
+
+    @property
+    def _n_unasked(self) -> int:
+        return self.n_calibration + self.experiment.search.window - 1
 
     def search_items(self, number: int | None) -> Items:
-        """What the search scores candidate `number` on, or a baseline (None)."""
+        """What the search scores candidate `number` on first, or a baseline (None)."""
         is_full = self.n_calibration > 0 if number is None else number < self.n_calibration
-        return self.items["calibration" if is_full else "search"]
+        if is_full:
+            return self.items["calibration"]
+        if not self.is_asked(number):
+            return self.items["search"]
+        return {task: self.order(task, number)[: self.n_common] for task in self.items["search"]}
+
+    def order(self, task: str, number: int | None) -> tuple[int, ...]:
+        """All documents of a search task in the random order of a candidate's generation."""
+        generation = 0 if number is None else number // self.experiment.search.population
+        items = self.items["calibration"][task]
+        return shuffle_items(items, self.experiment.seed, task, generation)
 
     @cached_property
     def space(self) -> SearchSpace:

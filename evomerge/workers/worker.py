@@ -3,7 +3,7 @@
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from evomerge.checkpoint.vocabulary_alignment import align
 from evomerge.errors import ModelError, NonFiniteError
 from evomerge.merge.prepared import PreparedMerge
 from evomerge.merge.statistics import Kind, Sources
-from evomerge.records import ItemScores, Job
+from evomerge.records import ItemScores, Job, TaskScores
 from evomerge.scoring.benchmark import Benchmark
 from evomerge.scoring.resident import DTYPES, NonFiniteScore, ResidentModel
 from evomerge.scoring.scorer import Scorer
@@ -88,11 +88,20 @@ class Worker:
         try:
             with deadline(self._spec.timeout_s):
                 self._merge.materialise(job.recipe, self._model.tensors)
-                scores = {task: self._scorer.score(task, ids) for task, ids in job.items.items()}
+                scores = dict(self._scores(job))
         except NonFiniteScore as error:
             raise NonFiniteError(str(error)) from error
         seconds = time.monotonic() - start
         return ItemScores(job.candidate_id, scores, job.phase, seconds, self.name)
+
+    def _scores(self, job: Job) -> Iterator[tuple[str, TaskScores]]:
+        """The results of the job's items, then of those asked after them, by measure key."""
+        for benchmark, items in job.items.items():
+            found = {benchmark: self._scorer.score(benchmark, items)}
+            asker = job.asking.get(benchmark)
+            while asker is not None and (more := asker.next_items(found)):
+                found = {benchmark: found[benchmark].then(self._scorer.score(benchmark, more))}
+            yield from found.items()
 
 
 def open_all_statistics(paths: Mapping[Kind, Mapping[str, Path]]) -> Sources:
