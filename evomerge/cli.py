@@ -170,7 +170,7 @@ def evaluate(
     overrides: Overrides = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score a model on the search and test items of an experiment.
+    """Score a model on the search, selection and test items of an experiment.
 
     Example: evomerge evaluate merged/ experiments/quickstart.yaml
     """

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 if TYPE_CHECKING:
     import torch
 
-Phase = Literal["search", "test"]
+Phase = Literal["search", "selection", "test"]
+"""What items are for: steering the search, choosing the front after it, the final test."""
+
 ParameterValue = float | tuple[float, ...]
 """One number, or one a expert in the order of `Recipe.experts`."""
 

@@ -19,6 +19,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from evomerge.records import Phase
+
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 
 MOST_WORKERS = 100_000
@@ -106,14 +108,17 @@ class Objective(Section):
         subject = self.task or (self.text.stem if self.text else "")
         return self.name or ".".join(part for part in (subject, self.metric) if part)
 
-    def benchmark(self, phase: Literal["search", "test"]) -> str | None:
-        """The name of the items that measure it: its task, `text:…` or `model`; None: no items."""
+    def benchmark(self, phase: Phase) -> str:
+        """The name of the items that measure it in a phase: its task, `text:…` or `model`.
+
+        Where it names no items for the test, the test has a part of those of the search.
+        """
         if self.metric in MODEL_METRICS:
-            return "model" if phase == "search" else None
+            return "model"
         if self.text is not None:
-            there = phase == "search" or self.test_text is not None
-            return f"text:{self.title}{'' if phase == 'search' else ':test'}" if there else None
-        return self.task if phase == "search" else self.test
+            has_own = phase == "test" and self.test_text is not None
+            return f"text:{self.title}{':test' if has_own else ''}"
+        return (self.test if phase == "test" else None) or self.task or ""
 
 
 Choice = str | Annotated[tuple[str, ...], Field(min_length=1)]
@@ -204,6 +209,20 @@ class Search(Section):
     )
 
 
+def _require_count(found: object) -> object:
+    """One message for both forms; a check by type alone would complain about each."""
+    if isinstance(found, int | float) and not isinstance(found, bool):
+        is_share = 0 <= found < 1
+        if is_share or (found >= 2 and found == int(found)):
+            return found
+    raise PydanticCustomError(
+        "items", "expected a share of the items below 1, or a number of items from 2 on"
+    )
+
+
+ItemCount = Annotated[float, BeforeValidator(_require_count)]
+
+
 class Scoring(Section):
     """How a candidate is scored."""
 
@@ -227,6 +246,25 @@ class Scoring(Section):
         None,
         description="folder of item banks `<task>.bank.json`, as `evomerge calibrate` writes them, "
         "for `estimator: irt`; without it the run fits its own",
+    )
+    selection: ItemCount = Field(
+        0.2,
+        description="items of each search task that the search never asks, to score its best "
+        "candidates again and choose the front: a share of the task below 1, or a number; 0: none",
+    )
+    held_out: float = Field(
+        0.25,
+        ge=0,
+        lt=1,
+        description="share of a search task kept for the final test where the objective names none",
+    )
+    rotation: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="share of a candidate's common items that each generation exchanges; by "
+        "default 0.25 with `estimator: irt` and none with `mean`, as means of different items "
+        "cannot be compared",
     )
     calibration: int = Field(
         40,

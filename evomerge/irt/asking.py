@@ -135,6 +135,25 @@ class Asking:
         return tuple(item for item in self.order if item not in seen)
 
 
+@dataclass(frozen=True)
+class RandomAsking:
+    """Goes on with random items alone: the `Asker` of a benchmark without a survey.
+
+    Attributes:
+        n: items that a candidate is asked, those of the job included.
+        order: document ids in a random order.
+    """
+
+    n: int
+    order: tuple[int, ...]
+
+    def next_items(self, found: Mapping[str, TaskScores]) -> tuple[int, ...]:
+        """All that are missing, at once."""
+        seen = set(next(iter(found.values())).items)
+        unseen = tuple(item for item in self.order if item not in seen)
+        return unseen[: max(self.n - len(seen), 0)]
+
+
 def survey_of(bank: TraitBank, items: Sequence[int], n: int, n_common: int) -> Survey:
     """The survey of some of a bank's items, which may be all.
 

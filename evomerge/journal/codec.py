@@ -80,13 +80,24 @@ def _result_key(event: Scored | Failed) -> str:
     return f"result/{event.result.phase}/{event.result.candidate_id}"
 
 
+def _task_to_json(task: TaskScores) -> Json:
+    packed: Json = {"items": pack_ids(task.items), "values": pack_values(task.values)}
+    return {**packed, "weights": pack_values(task.weights)} if task.weights else packed
+
+
+def _task_from_json(data: Json) -> TaskScores:
+    """Events of versions that knew no weights have none."""
+    return TaskScores(
+        unpack_ids(data["items"]),
+        unpack_values(data["values"]),
+        unpack_values(data.get("weights", [])),
+    )
+
+
 def _scores_to_json(scores: ItemScores) -> Json:
     return {
         "candidate_id": scores.candidate_id,
-        "tasks": {
-            name: {"items": pack_ids(task.items), "values": pack_values(task.values)}
-            for name, task in scores.tasks.items()
-        },
+        "tasks": {name: _task_to_json(task) for name, task in scores.tasks.items()},
         "phase": scores.phase,
         "seconds": scores.seconds,
         "worker": scores.worker,
@@ -96,10 +107,7 @@ def _scores_to_json(scores: ItemScores) -> Json:
 def _scores_from_json(data: Json) -> ItemScores:
     return ItemScores(
         candidate_id=data["candidate_id"],
-        tasks={
-            name: TaskScores(unpack_ids(task["items"]), unpack_values(task["values"]))
-            for name, task in data["tasks"].items()
-        },
+        tasks={name: _task_from_json(task) for name, task in data["tasks"].items()},
         phase=data["phase"],
         seconds=data["seconds"],
         worker=data["worker"],

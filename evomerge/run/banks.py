@@ -1,4 +1,4 @@
-"""Item banks from files: one for each search task of an experiment, fitted to its very items."""
+"""Which tasks of an experiment have item banks, and those that are given to it as files."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -7,9 +7,13 @@ from evomerge.config.experiment import Experiment
 from evomerge.config.read import Located
 from evomerge.errors import CalibrationError, Problem
 from evomerge.irt.trait_bank import TraitBank, read_trait_bank
+from evomerge.records import measure_key
 
 SUFFIX = ".bank.json"
 """What the file of a task's item bank is called after the task."""
+
+GRADED_METRICS = ("log_likelihood", "output_length", "agreement")
+"""Metrics of ours that are not right or wrong; of lm-eval's the responses tell."""
 
 
 def given_banks(experiment: Experiment, fingerprints: Mapping[str, str]) -> dict[str, TraitBank]:
@@ -24,7 +28,7 @@ def given_banks(experiment: Experiment, fingerprints: Mapping[str, str]) -> dict
     folder = experiment.scoring.bank
     if folder is None:
         return {}
-    tasks = search_tasks(experiment)
+    tasks = tuple(banked_measures(experiment))
     _require(folder, tasks)
     banks = {task: read_trait_bank(folder / f"{task}{SUFFIX}") for task in tasks}
     for task, bank in banks.items():
@@ -48,14 +52,19 @@ def check_banks(experiment: Experiment, located: Located) -> Iterator[Problem]:
         yield located.problem(place, message + "set `estimator: irt`, or leave it out")
         return
     try:
-        _require(folder, search_tasks(experiment))
+        _require(folder, tuple(banked_measures(experiment)))
     except CalibrationError as error:
         yield located.problem(place, str(error))
 
 
-def search_tasks(experiment: Experiment) -> list[str]:
-    """The tasks that the search scores, each once."""
-    return list(dict.fromkeys(o.task for o in experiment.objectives if o.task))
+def banked_measures(experiment: Experiment) -> dict[str, str]:
+    """Which measure of each search task its item bank is about: the first that may be 0 or 1."""
+    measures: dict[str, str] = {}
+    for objective in experiment.objectives:
+        if objective.task and objective.metric not in GRADED_METRICS:
+            key = measure_key(objective.task, objective.metric)
+            measures.setdefault(objective.task, key)
+    return measures
 
 
 def _require(folder: Path, tasks: Sequence[str]) -> None:

@@ -10,16 +10,16 @@ from evomerge import __version__
 from evomerge.checkpoint.adapter import open_stored
 from evomerge.checkpoint.fingerprint import fingerprint
 from evomerge.checkpoint.reader import open_checkpoint
-from evomerge.config.experiment import Experiment
+from evomerge.config.experiment import Experiment, Objective
 from evomerge.errors import ModelError
 from evomerge.merge.groups import layer_groups
 from evomerge.records import TensorInfo
 from evomerge.run.banks import given_banks
+from evomerge.run.dividing import divide
 from evomerge.run.needed import statistics_digests, statistics_paths
-from evomerge.run.plan import Items, Plan, Subset
+from evomerge.run.plan import Plan
 from evomerge.scoring.benchmark import Benchmark, load_benchmarks
 from evomerge.scoring.resident import resolve_dtype
-from evomerge.scoring.subset import choose_items
 from evomerge.workers.resources import WorkerResources
 from evomerge.workers.worker import WorkerSpec
 
@@ -35,13 +35,16 @@ def load_experiment_tasks(experiment: Experiment) -> dict[str, Benchmark]:
     objectives = experiment.objectives
     search = [(objective.task, objective) for objective in objectives if objective.task]
     test = [(objective.test, objective) for objective in objectives if objective.test]
-    benchmarks: dict[str, Benchmark] = {}
+    users: dict[str, list[Objective]] = {}
     for task, objective in (*search, *test):
+        users.setdefault(task, []).append(objective)
+    benchmarks: dict[str, Benchmark] = {}
+    for task, own in users.items():
         benchmarks |= load_benchmarks(
             [task],
             tasks_path=experiment.tasks_path,
-            num_fewshot=objective.num_fewshot,
-            metrics={task: objective.metric} if objective.metric else None,
+            num_fewshot=own[0].num_fewshot,
+            metrics={task: [objective.metric for objective in own]},
         )
     return benchmarks
 
@@ -51,11 +54,13 @@ def make_plan(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Pl
 
     Raises:
         ModelError: a model cannot be read.
-        ScoringError: the base's dtype is none to compute in, or an item bank cannot be used.
+        ScoringError: the base's dtype is none to compute in, a task has too few documents, or an
+            item bank cannot be used.
         UsageError: a text cannot be read.
     """
     infos = open_checkpoint(experiment.base).infos()
     dtype = computing_dtype(experiment)
+    division = divide(experiment, benchmarks)
     models = fingerprint_models(experiment)
     tasks = {f"task:{name}": _digest(benchmark) for name, benchmark in benchmarks.items()}
     banks = {f"bank:{task}": bank.digest for task, bank in given_banks(experiment, tasks).items()}
@@ -67,9 +72,10 @@ def make_plan(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Pl
             split_modules=experiment.merge.split_modules,
             routers=experiment.merge.routers,
         ),
-        items=_choose(experiment, benchmarks),
+        items=division.items,
         dtype=dtype,
         fingerprints=models | tasks | banks | statistics_digests(experiment, dtype, models),
+        notes=division.notes,
     )
 
 
@@ -142,26 +148,6 @@ def changed_versions(recorded: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _choose(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Mapping[Subset, Items]:
-    tasks = [objective.task for objective in experiment.objectives if objective.task]
-    search = {
-        task: choose_items(
-            benchmarks[task].n_items, experiment.scoring.items, experiment.seed, task
-        )
-        for task in tasks
-    }
-    tests = [objective.test for objective in experiment.objectives if objective.test]
-    return {
-        "search": search,
-        "calibration": {task: _all_items(benchmarks[task]) for task in search},
-        "test": {task: _all_items(benchmarks[task]) for task in tests},
-    }
-
-
-def _all_items(benchmark: Benchmark) -> tuple[int, ...]:
-    return tuple(range(benchmark.n_items))
-
-
 def computing_dtype(experiment: Experiment) -> str:
     """The name of the dtype that forward passes compute in.
 
@@ -188,5 +174,6 @@ def _digest(benchmark: Benchmark) -> str:
         digest.update(repr(document).encode())
         for request in requests:
             digest.update(repr(request.args).encode())
-    digest.update(f"{benchmark.metric},{benchmark.filter}".encode())
+    for metric in benchmark.metrics:
+        digest.update(f"{metric.name},{metric.filter}".encode())
     return digest.hexdigest()

@@ -1,15 +1,16 @@
 """Learning to estimate: the item banks of a run, fitted in it or given to it."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 from evomerge.errors import ScoringError
-from evomerge.irt.asking import Asking, Survey, survey_of
+from evomerge.irt.asking import Asking, RandomAsking, Survey, survey_of
 from evomerge.irt.trait_bank import TraitBank, fit_trait_bank
 from evomerge.journal.events import Calibrated
 from evomerge.journal.state import RunState
-from evomerge.records import Asker, ItemScores
-from evomerge.run.banks import given_banks
-from evomerge.run.estimates import Objectives
+from evomerge.records import Asker, Estimate, ItemScores, TaskScores, measure_key
+from evomerge.run.banks import banked_measures, given_banks
+from evomerge.run.estimates import Estimator, Objectives
 from evomerge.run.plan import Plan
 from evomerge.run.record import Record
 
@@ -22,13 +23,29 @@ Notes = dict[str, str]
 
 def objectives_of(plan: Plan, state: RunState) -> Objectives:
     """How a run estimates its objectives by now: with its item banks, once it has them."""
-    return Objectives(plan.objectives, surveys_of(plan, state))
+    return Objectives(plan.objectives, _estimators(plan, surveys_of(plan, state)))
+
+
+def _estimators(plan: Plan, surveys: Mapping[str, Survey]) -> dict[str, Estimator]:
+    """By measure key: a survey of its own measure, and the random items for what else it asks."""
+    banked = banked_measures(plan.experiment)
+    found: dict[str, Estimator] = {}
+    for objective in plan.experiment.objectives:
+        if survey := surveys.get(objective.task or ""):
+            key = measure_key(survey.task, objective.metric)
+            is_own = key == banked[survey.task]
+            found[key] = survey if is_own else partial(_common_mean, survey)
+    return found
+
+
+def _common_mean(survey: Survey, scores: TaskScores) -> Estimate:
+    return survey.common(scores).estimate()
 
 
 def surveys_of(plan: Plan, state: RunState) -> dict[str, Survey]:
     """How a run asks and estimates each task that it has a bank of by now."""
     banks = state.calibrated.banks if state.calibrated else {}
-    items, n = plan.items["calibration"], plan.experiment.scoring.items
+    items, n = plan.sorted_items("search"), plan.experiment.scoring.items
     return {
         task: survey_of(TraitBank.from_json(bank), items[task], n, plan.n_common)
         for task, bank in banks.items()
@@ -67,15 +84,22 @@ class Calibration:
 
     def objectives(self) -> Objectives:
         """How the objectives are estimated by now."""
-        return Objectives(self._plan.objectives, self._surveys)
+        return Objectives(self._plan.objectives, _estimators(self._plan, self._surveys))
 
     def asking(self, number: int | None) -> Mapping[str, Asker]:
         """How candidate `number`, or a baseline (None), is asked on after its first items."""
-        if not self._plan.is_asked(number):
+        plan = self._plan
+        if not plan.is_asked(number):
             return {}
+        orders = {
+            name: plan.order(name, plan.generation(number or 0)) for name in plan.items["search"]
+        }
+        measures = banked_measures(plan.experiment)
         return {
-            task: Asking(survey, task, self._plan.order(task, number))
-            for task, survey in self._surveys.items()
+            name: Asking(self._surveys[name], measures[name], order)
+            if name in self._surveys
+            else RandomAsking(plan.experiment.scoring.items, order)
+            for name, order in orders.items()
         }
 
     def learn(self) -> None:
@@ -108,11 +132,12 @@ class Calibration:
         models, fingerprints = self._models(), self._plan.fingerprints
         banks: Banks = {}
         notes: Notes = {}
-        for task, items in self._plan.items["calibration"].items():
-            responses = [model.tasks[task].values for model in models]
+        items = self._plan.sorted_items("search")
+        for task, key in banked_measures(self._plan.experiment).items():
+            responses = [model.tasks[key].values for model in models]
             provenance = {"fingerprint": fingerprints.get(f"task:{task}", "")}
             try:
-                banks[task] = fit_trait_bank(task, items, responses, provenance)
+                banks[task] = fit_trait_bank(task, items[task], responses, provenance)
             except ScoringError as error:
                 banks[task] = None
                 notes[task] = f"task {task} keeps the mean of its items: {error}"
@@ -131,8 +156,9 @@ def alarms(plan: Plan, state: RunState) -> Iterator[str]:
     """In words, how often the banks did not fit the candidates; nothing where they always did."""
     asked = [state.result(c.id) for n, c in state.candidates.items() if plan.is_asked(n)]
     scored = [result for result in asked if isinstance(result, ItemScores)]
+    measures = banked_measures(plan.experiment)
     for task, survey in surveys_of(plan, state).items():
-        n = sum(survey.has_alarmed(result.tasks[task]) for result in scored)
+        n = sum(survey.has_alarmed(result.tasks[measures[task]]) for result in scored)
         if n:
             line = f"task {task}: {n} of {len(scored)} candidates did not answer as its item bank "
             line += "expects and were asked more random items"

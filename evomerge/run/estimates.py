@@ -21,15 +21,15 @@ Estimator = Callable[[TaskScores], Estimate]
 
 @dataclass(frozen=True)
 class ObjectiveTasks:
-    """An objective's name, and the task that measures it in each phase (no test task: None)."""
+    """An objective's name, and the task that measures it in the search and in the test."""
 
     name: str
     search: str
-    test: str | None
+    test: str
 
-    def task(self, phase: Phase) -> str | None:
-        """The task that measures the objective in a phase."""
-        return self.search if phase == "search" else self.test
+    def task(self, phase: Phase) -> str:
+        """The task that measures the objective in a phase, where that has items of it."""
+        return self.test if phase == "test" else self.search
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Objectives:
     """What is maximised, and how the item results of a model become an estimate of it.
 
     `estimators` has an entry for each search task with a fitted item bank; every other estimate,
-    and every one on test items, is the mean over the items with its standard error.
+    and every one after the search, is the mean over the items with its standard error.
     """
 
     tasks: Sequence[ObjectiveTasks]
@@ -51,10 +51,11 @@ class Objectives:
     def estimates(self, scores: ItemScores) -> dict[str, Estimate]:
         """Every objective that the scores' phase measures, by name."""
         tasks = {objective.name: objective.task(scores.phase) for objective in self.tasks}
+        estimators = self.estimators if scores.phase == "search" else {}
         return {
-            name: self._estimate(task, scores.tasks[task])
+            name: estimators.get(task, TaskScores.estimate)(scores.tasks[task])
             for name, task in tasks.items()
-            if task is not None
+            if task in scores.tasks
         }
 
     def outcome(self, candidate: Candidate, result: Result) -> Outcome:
@@ -62,7 +63,3 @@ class Objectives:
         if isinstance(result, Failure):
             return FailedCandidate(candidate, result)
         return Evaluation(candidate, self.estimates(result))
-
-    def _estimate(self, task: str, scores: TaskScores) -> Estimate:
-        estimator = self.estimators.get(task)
-        return scores.estimate() if estimator is None else estimator(scores)

@@ -16,11 +16,15 @@ from evomerge.run.validate import load_experiment
 from evomerge.scoring.resident import DTYPES, ResidentModel
 from evomerge.scoring.scorer import Scorer
 
-PHASES: tuple[tuple[Phase, str], ...] = (("search", "objectives"), ("test", "test"))
+PHASES: tuple[tuple[Phase, str], ...] = (
+    ("search", "objectives"),
+    ("selection", "selection"),
+    ("test", "test"),
+)
 
 
 def evaluate_model(model_dir: Path, config: Path, overrides: Sequence[str]) -> dict[str, Any]:
-    """The model's scores on the search and the test items, as JSON values.
+    """The model's scores on the items of the search, the selection and the test, as JSON values.
 
     Raises:
         ConfigError: the experiment cannot be used as written.
@@ -44,10 +48,11 @@ def print_evaluation(evaluation: Mapping[str, Any]) -> None:
     for phase, key in PHASES:
         for name, score in evaluation[key].items():
             error = "" if score["se"] is None else f" ± {score['se']:.4f}"
-            console.print(f"{phase:<7} {name:<24} {score['mean']:.4f}{error}  n={score['n']}")
+            console.print(f"{phase:<9} {name:<24} {score['mean']:.4f}{error}  n={score['n']}")
 
 
 def _score(scorer: Scorer, plan: Plan, phase: Phase) -> dict[str, dict[str, float | None]]:
-    tasks = {task: scorer.score(task, items) for task, items in plan.items[phase].items()}
+    wanted = plan.baseline_items() if phase == "search" else plan.items[phase]
+    tasks = {task: scorer.score(task, items) for task, items in wanted.items()}
     scores = Objectives(plan.objectives).estimates(ItemScores("", tasks, phase))
     return {name: estimate.to_json() for name, estimate in scores.items()}

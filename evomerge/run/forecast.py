@@ -6,22 +6,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
+from typing import get_args
 
 from evomerge.config.experiment import Experiment
 from evomerge.records import Phase
 from evomerge.run.build import load_experiment_tasks, make_plan
-from evomerge.run.plan import Plan, Subset
+from evomerge.run.plan import Items, Plan
 from evomerge.run.probe import Probe, probe
 from evomerge.run.resolution import Resolution, disagreement, probable_mean, resolution
 from evomerge.run.sizes import Sizes, sizes_of
 from evomerge.run.validate import load_experiment
 from evomerge.scoring.benchmark import Benchmark
 
-PHASES: tuple[Phase, Phase] = ("search", "test")
+PHASES = get_args(Phase)
 
 REPORT_BYTES, TRACKING_BYTES, RAY_BYTES = 60 << 20, 460 << 20, 600 << 20
 """Resident memory of drawing the front, of the process that sends the run to MLflow, and of a local
 Ray without its workers; measured on the quickstart."""
+
+MOST_SELECTED = 2
+"""Candidates that are scored again after the search, at most so many times those on its front."""
 
 FRONT_FACTORS = (0.75, 1.5, 2.5)
 """Front of a search over that of as many independent points: least, expected, most.
@@ -41,6 +45,10 @@ class Span:
     def times(self, factor: float) -> "Span":
         """The span, stretched."""
         return Span(self.low * factor, self.expected * factor, self.high * factor)
+
+    def plus(self, number: float) -> "Span":
+        """The span, moved."""
+        return Span(self.low + number, self.expected + number, self.high + number)
 
     @classmethod
     def exactly(cls, number: float) -> "Span":
@@ -67,7 +75,7 @@ class Forecast:
 
     Args:
         work: the evaluations of `baselines`, of the candidates that `calibration` scores on all
-            items and that the `search` scores on some, and those on `test` items.
+            items and that the `search` scores on some, and those on `selection` and `test` items.
         n_workers: how many evaluations run at once.
         start_s: until the first evaluation.
         merge_s: one merge; it is part of every evaluation.
@@ -110,7 +118,7 @@ def forecast_of(config: Path, overrides: Sequence[str]) -> Forecast:
         merge_s=seen.merge_s,
         total_s=_total(experiment, seen.start_s, work, n_workers),
         memory_bytes=_memory(experiment, seen, n_workers),
-        sizes=sizes_of(plan, work["test"].n_models.expected),
+        sizes=sizes_of(plan, work["selection"].n_models.expected, work["test"].n_models.expected),
         objectives=_objectives(plan, benchmarks, seen),
         assumed=(*_assumptions(plan, seen), *limits),
     )
@@ -154,30 +162,33 @@ def _work(plan: Plan, seen: Probe) -> dict[str, Work]:
     budget = plan.experiment.budget.evaluations
     n_full = min(plan.n_calibration, budget)
     n_baselines = len({recipe.digest for recipe in plan.baselines.values()})
-    n_models: dict[str, tuple[Span, Subset]] = {
-        "baselines": (Span.exactly(n_baselines), "calibration" if n_full else "search"),
-        "calibration": (Span.exactly(n_full), "calibration"),
-        "search": (Span.exactly(budget - n_full), "search"),
-        "test": (_n_tested(plan, n_baselines), "test"),
+    front = _front(plan)
+    selected = front.times(MOST_SELECTED)
+    work: dict[str, tuple[Span, Items, Phase]] = {
+        "baselines": (Span.exactly(n_baselines), plan.baseline_items(), "search"),
+        "calibration": (Span.exactly(n_full), plan.sorted_items("search"), "search"),
+        "search": (Span.exactly(budget - n_full), plan.sample_items(), "search"),
+        "selection": (selected.plus(n_baselines), plan.items["selection"], "selection"),
+        "test": (front.plus(n_baselines), plan.items["test"], "test"),
     }
     return {
-        kind: Work(n, plan_items(plan, subset), _span(seen.evaluation_s(plan, subset)))
-        for kind, (n, subset) in n_models.items()
+        kind: Work(
+            n if items else Span.exactly(0), n_items(items), _span(seen.evaluation_s(items, phase))
+        )
+        for kind, (n, items, phase) in work.items()
     }
 
 
-def plan_items(plan: Plan, subset: Subset) -> int:
+def n_items(items: Items) -> int:
     """How many items a model is scored on."""
-    return sum(map(len, plan.items[subset].values()))
+    return sum(map(len, items.values()))
 
 
-def _n_tested(plan: Plan, n_baselines: int) -> Span:
-    if not plan.items["test"]:
-        return Span.exactly(0)
+def _front(plan: Plan) -> Span:
+    """How many candidates the front of the search has."""
     budget = plan.experiment.budget.evaluations
     front = front_size(budget, len(plan.objectives))
-    low, expected, high = (min(max(round(f * front), 1), budget) for f in FRONT_FACTORS)
-    return Span(n_baselines + low, n_baselines + expected, n_baselines + high)
+    return Span(*(min(max(round(f * front), 1), budget) for f in FRONT_FACTORS))
 
 
 def _total(
@@ -189,7 +200,7 @@ def _total(
 
     def total(bound: str) -> float:
         searching = sum(work[kind].total_s(bound) for kind in ("calibration", "search"))
-        rest = sum(work[kind].total_s(bound) for kind in ("baselines", "test"))
+        rest = sum(work[kind].total_s(bound) for kind in ("baselines", "selection", "test"))
         return starts + min(searching / n_workers, limit_s) + rest / n_workers
 
     return Span(total("low"), total("expected"), total("high"))
@@ -211,15 +222,16 @@ def _objectives(
     plan: Plan, benchmarks: Mapping[str, Benchmark], seen: Probe
 ) -> dict[str, dict[Phase, Resolution]]:
     found: dict[str, dict[Phase, Resolution]] = {}
+    items = {**plan.items, "search": plan.sample_items()}
     for objective in plan.objectives:
         values = {name: own.tasks[objective.search].values for name, own in seen.scores.items()}
         merges = [values[name] for name in seen.merges]
         spread = disagreement(merges) if len(merges) > 1 else 0.5
         means = [probable_mean(own) for own in values.values()]
         found[objective.name] = {
-            phase: resolution(len(plan.items[phase][task]), benchmarks[task].n_items, means, spread)
+            phase: resolution(len(items[phase][task]), benchmarks[task].n_items, means, spread)
             for phase in PHASES
-            if (task := objective.task(phase))
+            if (task := objective.task(phase)) in items[phase]
         }
     return found
 
@@ -227,7 +239,7 @@ def _objectives(
 def _assumptions(plan: Plan, seen: Probe) -> list[str]:
     lines = [
         f"time: median and quartiles of {len(seen.scores)} models, each scored here on "
-        f"{seen.n_probed} of {plan_items(plan, 'search')} search items; other items take as "
+        f"{seen.n_probed} of {n_items(plan.baseline_items())} search items; other items take as "
         "long, and the workers are as fast as this machine",
         "front: 1.5 times that of as many independent points, from 0.75 to 2.5 times; larger still "
         "where few items make many candidates equal",
@@ -235,6 +247,12 @@ def _assumptions(plan: Plan, seen: Probe) -> list[str]:
         "tracking took in the quickstart; pages of mapped models and of libraries count for each "
         "process, although those of a node share them",
     ]
+    if plan.items["selection"]:
+        lines.append(
+            f"selection: at most {MOST_SELECTED} times as many candidates as the front has are "
+            "scored again; the test, only of the front that is left, may take less than told"
+        )
+    lines += plan.notes
     if plan.n_calibration:
         lines.append(
             "errors: those of the mean over the items; `estimator: irt` has its own, smaller ones, "

@@ -24,8 +24,9 @@ def print_forecast(forecast: Forecast) -> None:
 
 WORDS = {
     "baselines": "baselines",
-    "calibration": "candidates on all items",
+    "calibration": "candidates on all items of the search",
     "search": "candidates",
+    "selection": "models on the selection items",
     "test": "models on the test items",
 }
 
@@ -69,7 +70,7 @@ def _resolutions(forecast: Forecast) -> Table:
         for phase, own in phases.items():
             low, high = own.se
             table.add_row(
-                name if phase == "search" else "  on the test items",
+                name if phase == "search" else f"  on the {phase} items",
                 str(own.n_items),
                 str(own.n_documents),
                 f"{low:.3f}–{high:.3f}",

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, get_args
 
 from evomerge.config.experiment import Experiment
 from evomerge.errors import JournalError
@@ -15,12 +15,12 @@ from evomerge.records import Job, Phase, Recipe
 from evomerge.run.baselines import baseline_recipes
 from evomerge.run.choosing import methods_of
 from evomerge.run.estimates import ObjectiveTasks
-from evomerge.scoring.subset import shuffle_items
+from evomerge.scoring.item_sets import asking_order
 from evomerge.search.space import SearchSpace
 
 Items = Mapping[str, tuple[int, ...]]
-Subset = Literal["search", "calibration", "test"]
-"""Which documents: the search's choice, all of the search tasks, or those that it never sees."""
+ROTATION = 0.25
+"""Share of the common items that each generation exchanges by default with `estimator: irt`."""
 
 COMMON_SHARE = 0.2
 """Of a candidate's items, where the others are chosen for it; `N_COMMON` at least."""
@@ -49,17 +49,20 @@ class Plan:
     Args:
         experiment: the experiment file, paths absolute.
         groups: the layer groups of the base, in depth order.
-        items: the documents to score, by subset and task.
+        items: the documents of each phase by task, disjoint. The search asks some of its own, in
+            the order in which they stand here (`order`); selection and test score all of theirs.
         dtype: the dtype that forward passes compute in.
         fingerprints: a digest of each model, task, statistic and given item bank, by
             `model:<name>`, `task:<name>`, `statistics:<kind>:<model>` and `bank:<task>`.
+        notes: in words, where the items are not what the experiment wants.
     """
 
     experiment: Experiment
     groups: tuple[str, ...]
-    items: Mapping[Subset, Items]
+    items: Mapping[Phase, Items]
     dtype: str
     fingerprints: Mapping[str, str]
+    notes: tuple[str, ...] = ()
 
     @property
     def experts(self) -> tuple[str, ...]:
@@ -75,7 +78,9 @@ class Plan:
     def objectives(self) -> tuple[ObjectiveTasks, ...]:
         """What is maximised, in the order of the experiment file."""
         return tuple(
-            ObjectiveTasks(objective.title, objective.task or "", objective.test)
+            ObjectiveTasks(
+                objective.title, objective.benchmark("search"), objective.benchmark("test")
+            )
             for objective in self.experiment.objectives
         )
 
@@ -86,15 +91,15 @@ class Plan:
 
     @property
     def n_calibration(self) -> int:
-        """How many candidates are scored on all items of the search tasks: the first ones."""
+        """How many candidates are scored on all items of the search: the first ones."""
         scoring = self.experiment.scoring
         return scoring.calibration if self.uses_banks and scoring.bank is None else 0
 
     @property
     def n_common(self) -> int:
-        """How many items of a task the candidates of a generation have in common.
+        """How many items of each task all candidates of a generation are asked.
 
-        With `estimator: irt` those that are asked of a candidate first, else all of them.
+        With `estimator: irt` others are then chosen for the candidate.
         """
         n = self.experiment.scoring.items
         return min(n, max(N_COMMON, round(COMMON_SHARE * n))) if self.uses_banks else n
@@ -113,20 +118,57 @@ class Plan:
     def _n_unasked(self) -> int:
         return self.n_calibration + self.experiment.search.window - 1
 
-    def search_items(self, number: int | None) -> Items:
-        """What the search scores candidate `number` on first, or a baseline (None)."""
-        is_full = self.n_calibration > 0 if number is None else number < self.n_calibration
-        if is_full:
-            return self.items["calibration"]
-        if not self.is_asked(number):
-            return self.items["search"]
-        return {task: self.order(task, number)[: self.n_common] for task in self.items["search"]}
+    @property
+    def rotation(self) -> float:
+        """Which share of the common items each generation exchanges.
 
-    def order(self, task: str, number: int | None) -> tuple[int, ...]:
-        """All documents of a search task in the random order of a candidate's generation."""
-        generation = 0 if number is None else number // self.experiment.search.population
-        items = self.items["calibration"][task]
-        return shuffle_items(items, self.experiment.seed, task, generation)
+        Estimates of what a candidate would score on all items may be compared whatever items they
+        come from: a quarter of them then changes, so that neighbours are compared on the rest and
+        no set of items is searched for long. Means may not.
+        """
+        scoring = self.experiment.scoring
+        default = ROTATION if scoring.estimator == "irt" else 0.0
+        return default if scoring.rotation is None else scoring.rotation
+
+    def generation(self, number: int) -> int:
+        """The generation that candidate `number` belongs to, whatever the controller."""
+        return number // self.experiment.search.population
+
+    def order(self, benchmark: str, generation: int) -> tuple[int, ...]:
+        """The search's items of a benchmark in the order in which a generation is asked them.
+
+        The first `n_common` are those that all its candidates are asked.
+        """
+        return asking_order(
+            self.items["search"][benchmark],
+            generation,
+            n_common=self.n_common,
+            rotation=self.rotation,
+        )
+
+    def search_items(self, number: int | None) -> Items:
+        """What the search scores candidate `number` on at first, or a baseline (None)."""
+        if self.n_calibration > (number or 0):
+            return self.sorted_items("search")
+        n = self.n_common if self.is_asked(number) else self.experiment.scoring.items
+        return self._first_items(self.generation(number or 0), n)
+
+    def sample_items(self) -> Items:
+        """As many items as a candidate is asked in all, as an example."""
+        return self._first_items(0, self.experiment.scoring.items)
+
+    def baseline_items(self) -> Items:
+        """As many items as a baseline is asked in all, as an example."""
+        return self.search_items(None) if self.n_calibration else self.sample_items()
+
+    def _first_items(self, generation: int, n: int) -> Items:
+        return {
+            task: tuple(sorted(self.order(task, generation)[:n])) for task in self.items["search"]
+        }
+
+    def sorted_items(self, phase: Phase) -> Items:
+        """All items of a phase, ascending."""
+        return {task: tuple(sorted(items)) for task, items in self.items[phase].items()}
 
     @cached_property
     def space(self) -> SearchSpace:
@@ -140,8 +182,8 @@ class Plan:
         return baseline_recipes(firsts, self.experts, self.experiment.seed)
 
     def job(self, recipe: Recipe, phase: Phase) -> Job:
-        """The evaluation of a model that the search did not propose, or of any on test items."""
-        items = self.search_items(None) if phase == "search" else self.items["test"]
+        """The evaluation of a model that the search did not propose, or of any after it."""
+        items = self.search_items(None) if phase == "search" else self.items[phase]
         return Job(recipe.digest, recipe, items, phase)
 
     @cached_property
@@ -166,6 +208,7 @@ class Plan:
             },
             "dtype": self.dtype,
             "fingerprints": dict(self.fingerprints),
+            "notes": list(self.notes),
         }
 
     @classmethod
@@ -180,11 +223,12 @@ class Plan:
                 experiment=Experiment.model_validate(data["experiment"]),
                 groups=tuple(data["groups"]),
                 items={
-                    phase: {task: tuple(items) for task, items in tasks.items()}
-                    for phase, tasks in data["items"].items()
+                    phase: {task: tuple(items) for task, items in data["items"][phase].items()}
+                    for phase in get_args(Phase)
                 },
                 dtype=data["dtype"],
                 fingerprints=dict(data["fingerprints"]),
+                notes=tuple(data["notes"]),
             )
         except (KeyError, ValueError) as error:
             raise JournalError(

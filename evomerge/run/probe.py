@@ -11,7 +11,7 @@ from statistics import median
 from evomerge.errors import ScoringError
 from evomerge.records import Failure, ItemScores, Job, Phase, Recipe
 from evomerge.run.build import worker_spec
-from evomerge.run.plan import Items, Plan, Subset
+from evomerge.run.plan import Items, Plan
 from evomerge.scoring.benchmark import Benchmark
 from evomerge.search.controller import ask_rng
 from evomerge.workers.evaluator import attempt
@@ -52,10 +52,9 @@ class Probe:
         """How many search items each model was scored on."""
         return _n_scored(next(iter(self.scores.values())))
 
-    def evaluation_s(self, plan: Plan, subset: Subset) -> tuple[float, ...]:
+    def evaluation_s(self, items: Items, phase: Phase) -> tuple[float, ...]:
         """The seconds of each model's whole evaluation, if all items take what the probed took."""
-        probed = self.test_scores if subset == "test" else self.scores
-        items = plan.items[subset]
+        probed = self.test_scores if phase == "test" else self.scores
         return tuple(_whole_s(scores, items, self.merge_s) for scores in probed.values())
 
 
@@ -71,7 +70,7 @@ def probe(plan: Plan, benchmarks: Mapping[str, Benchmark]) -> Probe:
     recipes = {**plan.baselines, **random}
     _require_a_score(worker, plan)
     merge_s = _merge_seconds(worker, random)
-    scores = _score(worker, recipes, plan.items["search"], "search", merge_s)
+    scores = _score(worker, recipes, plan.baseline_items(), "search", merge_s)
     return Probe(
         start_s=start_s,
         merge_s=merge_s,

@@ -37,7 +37,8 @@ def _lean(scores: ItemScores) -> ItemScores:
     A worker sends a new float for each item, and the state of a long run holds millions.
     """
     tasks = {
-        name: TaskScores(task.items, _share(task.values)) for name, task in scores.tasks.items()
+        name: TaskScores(task.items, _share(task.values), _share(task.weights))
+        for name, task in scores.tasks.items()
     }
     return replace(scores, tasks=tasks)
 

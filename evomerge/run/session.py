@@ -180,8 +180,8 @@ class Session:
 
     def _is_wanted(self, result: Result) -> bool:
         """Whether a result holds scores of the items that its job asked for."""
-        if result.phase == "test":
-            return answers(result, self._plan.items["test"])
+        if result.phase != "search":
+            return answers(result, self._plan.items[result.phase])
         number = next(iter(self._record.state.numbers_of(result.candidate_id)), None)
         return answers(result, self._plan.search_items(number), self._calibration.asking(number))
 

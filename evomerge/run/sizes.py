@@ -39,18 +39,23 @@ class Sizes:
     sources: int
 
 
-def sizes_of(plan: Plan, n_tested: float) -> Sizes:
-    """What a run leaves on disk that tests so many models in the end."""
+def sizes_of(plan: Plan, n_selected: float, n_tested: float) -> Sizes:
+    """What a run leaves on disk that scores so many models again, and tests so many in the end."""
     experiment = plan.experiment
     n_full = min(plan.n_calibration, experiment.budget.evaluations)
-    per_candidate, per_full, per_test = (
-        sum(map(_stored_bytes, _events(plan, plan.items[subset])))
-        for subset in ("search", "calibration", "test")
+    per_candidate, per_full, per_selected, per_test = (
+        sum(map(_stored_bytes, _events(plan, items)))
+        for items in (
+            plan.sample_items(),
+            plan.sorted_items("search"),
+            plan.items["selection"],
+            plan.items["test"],
+        )
     )
     journal = (
         per_candidate * (experiment.budget.evaluations - n_full)
         + per_full * n_full
-        + math.ceil(per_test * n_tested)
+        + math.ceil(per_selected * n_selected + per_test * n_tested)
     )
     fixed = PAGES_BYTES + (MLFLOW_BYTES if experiment.tracking.mlflow else 0)
     models = [_weights_bytes(path) for path in (experiment.base, *experiment.experts.values())]

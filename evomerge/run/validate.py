@@ -55,9 +55,8 @@ def _check_tasks(experiment: Experiment, located: Located) -> Iterator[Problem]:
                 message = f"`{task}` is used by {seen[task]} already; every task is scored once"
                 yield located.problem(place, message)
             seen.setdefault(task, f"objectives[{index}].{role}")
-            metrics = {task: objective.metric} if objective.metric else None
             for problem in check_benchmarks(
-                [task], tasks_path=experiment.tasks_path, metrics=metrics
+                [task], tasks_path=experiment.tasks_path, metrics={task: (objective.metric,)}
             ):
                 yield located.problem(place, problem.message)
 

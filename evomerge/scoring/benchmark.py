@@ -4,6 +4,7 @@ import contextlib
 import copy
 import io
 import logging
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import datasets
 import jinja2
 from lm_eval.api.instance import Instance
-from lm_eval.api.metrics import mean
+from lm_eval.api.metrics import brier_score
 from lm_eval.api.registry import METRIC_REGISTRY
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks import TaskManager
@@ -20,10 +21,14 @@ from evomerge.errors import ScoringError
 from evomerge.scoring.check import (
     check_output_type,
     count_documents,
-    unknown_metric,
     unknown_task,
 )
+from evomerge.scoring.metrics import Metric
 from evomerge.scoring.task_files import LocalTask, bundled_tasks, find_tasks, read_task
+from evomerge.scoring.wanted import BRIER, choose_metrics
+
+ItemResult = float | tuple[float, float]
+"""What lm-eval keeps of an item: its metric, or the two numbers that its aggregation needs."""
 
 FEWSHOT_SEED = 1234
 """lm-eval's own default: the few-shot examples are the ones that `simple_evaluate` draws."""
@@ -57,8 +62,7 @@ class Benchmark:
     task: ConfigurableTask
     documents: Sequence[dict[str, object]]
     requests: Sequence[tuple[Instance, ...]]
-    metric: str
-    filter: str
+    metrics: tuple[Metric, ...]
 
     @property
     def n_items(self) -> int:
@@ -66,8 +70,26 @@ class Benchmark:
         return len(self.requests)
 
     @property
+    def contents(self) -> list[str]:
+        """What each document asks and what it takes for right, as text: equal for equal ones.
+
+        Not the document itself, which may be told from an equal one by an id.
+        """
+        has_choices = self.task.config.doc_to_choice is not None
+        return [
+            repr(
+                (
+                    self.task.doc_to_text(document),
+                    self.task.doc_to_target(document),
+                    self.task.doc_to_choice(document) if has_choices else None,
+                )
+            )
+            for document in self.documents
+        ]
+
+    @property
     def output_type(self) -> str:
-        """`generate_until`, `multiple_choice` or `loglikelihood`."""
+        """`generate_until`, `multiple_choice`, `loglikelihood` or `loglikelihood_rolling`."""
         return str(self.task.OUTPUT_TYPE)
 
     @property
@@ -76,9 +98,23 @@ class Benchmark:
         return int(self.task.config.num_fewshot)
 
     @property
+    def metric(self) -> str:
+        """The name of the first metric."""
+        return self.metrics[0].name
+
+    @property
+    def filter(self) -> str:
+        """The filter of the first metric."""
+        return self.metrics[0].filter
+
+    @property
     def filter_steps(self) -> tuple[type, ...]:
-        """lm-eval's filters that a response goes through before it is judged."""
-        pipeline = next(own for own in self.task._filters if own.name == self.filter)
+        """lm-eval's filters that a response goes through before the first metric judges it."""
+        return self.steps_of(self.filter)
+
+    def steps_of(self, filter_name: str) -> tuple[type, ...]:
+        """lm-eval's filters that a response goes through in a pipeline of this name."""
+        pipeline = next(own for own in self.task._filters if own.name == filter_name)
         return tuple(step.func for step in pipeline.filters)
 
     def copies_of(self, item: int) -> list[Instance]:
@@ -92,21 +128,50 @@ class Benchmark:
         return replace(self, task=task)
 
     def value(self, item: int, responses: Sequence[object]) -> float:
-        """The item's metric, by the task's own filter and rules, given the model's responses.
+        """The item's first metric, where that is one number."""
+        value = self.values(item, responses)[self.metrics[0].key]
+        return math.nan if isinstance(value, tuple) else value
+
+    def values(self, item: int, responses: Sequence[object]) -> Mapping[str, ItemResult]:
+        """The item's metrics by key, by the task's own filters and rules; not those of ours.
 
         Args:
             item: the index of the document.
             responses: one for each request of the item, in order, as lm-eval's model returns them;
                 `repeats` times as many where the task repeats requests.
+
+        Raises:
+            ScoringError: the task's own code gives no such metric, or something else than numbers.
         """
         instances = [_fresh(request) for request in self.requests[item]]
         for i, response in enumerate(responses):
             instances[i // instances[0].repeats].resps.append(response)
+        theirs = [metric for metric in self.metrics if not metric.is_ours]
+        filters = {metric.filter for metric in theirs}
+        results: dict[str, Mapping[str, object]] = {}
         for pipeline in self.task._filters:
-            if pipeline.name == self.filter:
+            if pipeline.name in filters:
                 pipeline.apply(instances)
-        results = [instance.filtered_resps[self.filter] for instance in instances]
-        return float(self.task.process_results(self.documents[item], results)[self.metric])
+                filtered = [instance.filtered_resps[pipeline.name] for instance in instances]
+                own = self.task.process_results(self.documents[item], filtered)
+                results[pipeline.name] = own
+        return {
+            metric.key: self._numbers(metric, item, results[metric.filter].get(metric.name))
+            for metric in theirs
+        }
+
+    def _numbers(self, metric: Metric, item: int, result: object) -> ItemResult:
+        try:
+            if metric.name == BRIER:
+                return float(brier_score([result]))
+            if isinstance(result, tuple | list) and len(result) == 2:
+                return _number(result[0]), _number(result[1])
+            return _number(result)
+        except (TypeError, ValueError) as error:
+            raise ScoringError(
+                f"{metric.name} of item {item} of task {self.name!r} is {result!r:.80}, expected a "
+                "number or two; choose another metric of the task"
+            ) from error
 
 
 def load_benchmarks(
@@ -114,7 +179,7 @@ def load_benchmarks(
     *,
     tasks_path: Path | None,
     num_fewshot: int | None = None,
-    metrics: Mapping[str, str] | None = None,
+    metrics: Mapping[str, Sequence[str | None]] | None = None,
     seed: int = FEWSHOT_SEED,
 ) -> dict[str, Benchmark]:
     """Load tasks and build the requests of all their documents, as `simple_evaluate` would.
@@ -126,14 +191,15 @@ def load_benchmarks(
         names: tasks, under `tasks_path` or among those that lm-eval brings.
         tasks_path: folder of task YAML files.
         num_fewshot: solved examples before each question; None leaves it to each task.
-        metrics: for a task, the metric (`exact_match`) or metric and filter
-            (`exact_match,strict-match`) of its items; by default the task's first.
+        metrics: for a task, the metrics that are wanted of its items, each a name
+            (`exact_match`, `output_length`), a name and filter (`exact_match,strict-match`), or
+            None for the task's first, which is the default.
         seed: of the few-shot draws.
 
     Raises:
         ScoringError: a task does not exist, cannot be read, runs code, is a group, has an output
-            type or a metric that has no value for each item, fixes another number of few-shot
-            examples, or its data are missing or malformed.
+            type that is not scored, has no such metric or one that does not add up from single
+            items, fixes another number of few-shot examples, or its data are missing or malformed.
     """
     found = find_tasks(tasks_path) if tasks_path else {}
     wanted = metrics or {}
@@ -146,7 +212,7 @@ def load_benchmarks(
         local = read_task(found[name])
         task = _load_task(local)
         _set_fewshot(name, task, num_fewshot, seed)
-        benchmarks[name] = _compile(name, task, wanted.get(name))
+        benchmarks[name] = _compile(name, task, wanted.get(name, (None,)))
     return benchmarks
 
 
@@ -157,8 +223,14 @@ def _fresh(request: Instance) -> Instance:
     return clone
 
 
+def _number(result: object) -> float:
+    if isinstance(result, str):
+        raise TypeError("a text, which float() may take for a number")
+    return float(result)  # type: ignore[arg-type]
+
+
 def _load_task(local: LocalTask) -> ConfigurableTask:
-    check_output_type(local.name, str(local.config.get("output_type", "generate_until")))
+    check_output_type(local.name, local.output_type)
     for metric in local.metrics:
         # lm-eval would look for it on a hub, and run what it finds there.
         if metric not in METRIC_REGISTRY:
@@ -168,7 +240,7 @@ def _load_task(local: LocalTask) -> ConfigurableTask:
     count_documents(local)
     manager = TaskManager(include_defaults=False)
     try:
-        with _quiet():
+        with quiet():
             task = manager.load(copy.deepcopy(local.config))["tasks"][local.name]
     except _TASK_ERRORS as error:
         raise ScoringError(
@@ -199,10 +271,10 @@ def _set_fewshot(name: str, task: ConfigurableTask, num_fewshot: int | None, see
     task.set_fewshot_seed(seed=seed)
 
 
-def _compile(name: str, task: ConfigurableTask, wanted: str | None) -> Benchmark:
-    metric, filter_name = _choose_metric(name, task, wanted)
+def _compile(name: str, task: ConfigurableTask, wanted: Sequence[str | None]) -> Benchmark:
+    metrics = choose_metrics(name, task, wanted)
     try:
-        with _quiet():
+        with quiet():
             task.build_all_requests()
     except _TASK_ERRORS as error:
         raise ScoringError(
@@ -219,34 +291,12 @@ def _compile(name: str, task: ConfigurableTask, wanted: str | None) -> Benchmark
         task=task,
         documents=documents,
         requests=[tuple(sorted(own, key=lambda request: request.idx)) for own in requests],
-        metric=metric,
-        filter=filter_name,
+        metrics=metrics,
     )
 
 
-def _choose_metric(name: str, task: ConfigurableTask, wanted: str | None) -> tuple[str, str]:
-    metrics = list(task._metric_fn_list)
-    filters = [pipeline.name for pipeline in task._filters]
-    metric, _, filter_name = (wanted or metrics[0]).partition(",")
-    filter_name = filter_name or filters[0]
-    if metric not in metrics or filter_name not in filters:
-        known = [f"{metric},{name}" for metric in metrics for name in filters]
-        raise unknown_metric(name, wanted or metric, known)
-    if task.aggregation()[metric] is not mean:
-        raise ScoringError(
-            f"metric {metric!r} of task {name!r} is not the mean of its items' values, "
-            "and cannot be estimated from some of them; choose another metric of the task"
-        )
-    if task.higher_is_better()[metric] is False:
-        raise ScoringError(
-            f"smaller values of metric {metric!r} of task {name!r} are better, but every objective "
-            "is maximised; choose another metric of the task"
-        )
-    return metric, filter_name
-
-
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the progress bars of lm-eval and datasets."""
+def quiet() -> Iterator[None]:
+    """Keep the progress bars of lm-eval and datasets off the terminal."""
     with contextlib.redirect_stderr(io.StringIO()):
         yield

@@ -2,10 +2,11 @@
 
 import difflib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from evomerge.errors import Problem, ScoringError
+from evomerge.scoring.metrics import OUR_MEASURES, OUR_OUTPUT_TYPES
 from evomerge.scoring.task_files import (
     FILE_FORMATS,
     LocalTask,
@@ -14,14 +15,16 @@ from evomerge.scoring.task_files import (
     read_task,
 )
 
-SUPPORTED_OUTPUT_TYPES = ("generate_until", "multiple_choice", "loglikelihood")
+SUPPORTED_OUTPUT_TYPES = (
+    "generate_until", "multiple_choice", "loglikelihood", "loglikelihood_rolling"
+)  # fmt: skip
 
 
 def check_benchmarks(
     names: Iterable[str],
     *,
     tasks_path: Path | None,
-    metrics: Mapping[str, str] | None = None,
+    metrics: Mapping[str, Sequence[str | None]] | None = None,
 ) -> list[Problem]:
     """Everything that is wrong with these tasks and can be seen in their files, cheaply.
 
@@ -31,7 +34,7 @@ def check_benchmarks(
     Args:
         names: tasks.
         tasks_path: folder of local tasks.
-        metrics: the metric wanted of a task, where it is not the first.
+        metrics: the metrics wanted of a task, where it is not the first alone (None).
     """
     try:
         found = find_tasks(tasks_path) if tasks_path else {}
@@ -40,7 +43,7 @@ def check_benchmarks(
     problems = []
     for name in dict.fromkeys(names):
         try:
-            _check(name, found, tasks_path, (metrics or {}).get(name))
+            _check(name, found, tasks_path, (metrics or {}).get(name, ()))
         except ScoringError as error:
             problems.append(Problem(name, str(error)))
     return problems
@@ -50,17 +53,25 @@ def _check(
     name: str,
     found: dict[str, Path],
     tasks_path: Path | None,
-    metric: str | None,
+    metrics: Sequence[str | None],
 ) -> None:
     if name not in found:
         found = bundled_tasks() | found
     if name not in found:
         raise unknown_task(name, found, tasks_path)
     task = read_task(found[name])
-    check_output_type(name, str(task.config.get("output_type", "generate_until")))
-    if metric and task.metrics and metric.split(",")[0] not in task.metrics:
-        raise unknown_metric(name, metric, task.metrics)
+    check_output_type(name, task.output_type)
+    for metric in filter(None, metrics):
+        _check_metric(task, metric)
     count_documents(task)
+
+
+def _check_metric(task: LocalTask, metric: str) -> None:
+    if metric in OUR_MEASURES and metric not in task.metrics:
+        if problem := unfit_metric(task.name, metric, task.output_type):
+            raise problem
+    elif task.metrics and metric.split(",")[0] not in task.metrics:
+        raise unknown_metric(task.name, metric, [*task.metrics, *OUR_MEASURES])
 
 
 def check_output_type(name: str, output_type: str) -> None:
@@ -77,6 +88,17 @@ def unknown_metric(name: str, metric: str, known: Iterable[str]) -> ScoringError
     return ScoringError(
         f"task {name!r} has no metric {metric!r}, expected one of {', '.join(known)}; "
         "add it to the task's metric_list or name another"
+    )
+
+
+def unfit_metric(name: str, metric: str, output_type: str) -> ScoringError | None:
+    """The error for a metric of ours that makes no sense of such a task; None where it does."""
+    expected = OUR_OUTPUT_TYPES[metric]
+    if output_type in expected:
+        return None
+    return ScoringError(
+        f"task {name!r} has output_type {output_type}, of which there is no {metric}, expected "
+        f"{' or '.join(expected)}; choose another metric or task"
     )
 
 

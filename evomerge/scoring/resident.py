@@ -11,8 +11,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
@@ -98,7 +100,7 @@ class ResidentModel:
         stored = _read_checkpoint(path)
         model = _load_model(path, dtype).to(device).eval()
         tensors = _live_tensors(path, model, stored)
-        return cls(model, _load_tokenizer(path), tensors)
+        return cls(model, load_tokenizer(path), tensors)
 
 
 def _refuse_non_finite(_head: nn.Module, _inputs: object, logits: Tensor) -> None:
@@ -255,7 +257,27 @@ def _same(live: Tensor, value: Tensor) -> bool:
     return torch.equal(live, value.to(live))
 
 
-def _load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
+def load_config(path: Path) -> PretrainedConfig:
+    """The config of a model folder, as transformers reads it.
+
+    Raises:
+        ModelError: it cannot be read, or transformers does not know the architecture.
+    """
+    try:
+        config: PretrainedConfig = AutoConfig.from_pretrained(
+            path, trust_remote_code=False, local_files_only=True
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"cannot load the config of {path}: {error}") from error
+    return config
+
+
+def load_tokenizer(path: Path) -> PreTrainedTokenizerBase:
+    """The fast tokenizer of a model folder.
+
+    Raises:
+        ModelError: there is none, or it is not a fast one.
+    """
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             path, trust_remote_code=False, local_files_only=True

@@ -44,6 +44,11 @@ class LocalTask:
         return tuple(_file_names(named))
 
     @property
+    def output_type(self) -> str:
+        """What a model is asked of each document; lm-eval's default where the YAML names none."""
+        return str(self.config.get("output_type", "generate_until"))
+
+    @property
     def metrics(self) -> tuple[str, ...]:
         """The names in the task's metric list; empty where it relies on lm-eval's defaults."""
         entries = self.config.get("metric_list") or []

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from evomerge.scoring.benchmark import Benchmark
+from evomerge.scoring.scorers import AnyBenchmark
 from evomerge.workers.in_process import InProcessPool
 from evomerge.workers.pool import Pool
 from evomerge.workers.resources import WorkerResources
@@ -17,7 +17,7 @@ CARRIED_OVER = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "HF_HUB_DISABLE_PROGRES
 def open_pool(
     spec: WorkerSpec,
     *,
-    benchmarks: Mapping[str, Benchmark],
+    benchmarks: Mapping[str, AnyBenchmark],
     workers: int | None,
     address: str | None = None,
     resources: WorkerResources | None = None,
@@ -26,7 +26,7 @@ def open_pool(
     """A pool of workers made from `spec`; closing it also ends the Ray that was started for it.
 
     Args:
-        benchmarks: every task that a job may name.
+        benchmarks: every benchmark that a job may name.
         workers: how many; 0 for one in this process, None for as many as there is room for.
         address: of a Ray cluster to join; None for this machine.
         resources: what each worker takes of the cluster.

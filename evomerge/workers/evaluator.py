@@ -46,7 +46,8 @@ def _finite(result: Result) -> Result:
     """The result, every score of it a number that a journal can hold."""
     if not isinstance(result, Failure):
         for task, scores in result.tasks.items():
-            for item, value in zip(scores.items, scores.values, strict=True):
-                if not math.isfinite(value):
-                    raise NonFiniteError(f"{task} item {item} scored {value}")
+            for numbers in (scores.values, scores.weights):
+                for item, number in zip(scores.items, numbers, strict=False):
+                    if not math.isfinite(number):
+                        raise NonFiniteError(f"{task} item {item} scored {number}")
     return result

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import ray
 
-from evomerge.scoring.benchmark import Benchmark
+from evomerge.scoring.scorers import AnyBenchmark
 from evomerge.workers.cluster import connect
 from evomerge.workers.ray_pool import RayPool
 from evomerge.workers.resources import WorkerResources
@@ -21,7 +21,7 @@ class WorkerFactory:
     """
 
     spec: WorkerSpec
-    benchmarks: "ray.ObjectRef[Mapping[str, Benchmark]]"
+    benchmarks: "ray.ObjectRef[Mapping[str, AnyBenchmark]]"
     home: str
 
     def __call__(self) -> Worker:
@@ -42,7 +42,7 @@ def open_ray_pool(
     address: str | None,
     resources: WorkerResources,
     spool: Path | None,
-    benchmarks: Mapping[str, Benchmark],
+    benchmarks: Mapping[str, AnyBenchmark],
     environment: Mapping[str, str],
 ) -> RayPool:
     """A pool on a Ray that is started or joined for it, and left when it is closed.

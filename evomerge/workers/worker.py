@@ -3,7 +3,7 @@
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,12 +17,13 @@ from evomerge.checkpoint.vocabulary_alignment import align
 from evomerge.errors import ModelError, NonFiniteError
 from evomerge.merge.prepared import PreparedMerge
 from evomerge.merge.statistics import Kind, Sources
-from evomerge.records import ItemScores, Job, TaskScores
-from evomerge.scoring.benchmark import Benchmark
+from evomerge.records import ItemScores, Job, Recipe
 from evomerge.scoring.resident import DTYPES, NonFiniteScore, ResidentModel
-from evomerge.scoring.scorer import Scorer
+from evomerge.scoring.scorers import AnyBenchmark, Scorers
 from evomerge.user_cache import user_cache
+from evomerge.workers.asking import ask
 from evomerge.workers.deadline import deadline
+from evomerge.workers.references import Reference, References
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class WorkerSpec:
         fingerprints: of the models, by `model:base` and `model:<expert>`, for workers that do not
             read the same files as the driver.
         statistics: files with statistics of text, by kind and model.
+        references: the models that benchmarks compare with, by benchmark.
     """
 
     base: Path
@@ -51,19 +53,20 @@ class WorkerSpec:
     tokenizer: str | None = None
     fingerprints: Mapping[str, str] = field(default_factory=dict)
     statistics: Mapping[Kind, Mapping[str, Path]] = field(default_factory=dict)
+    references: Mapping[str, Reference] = field(default_factory=dict)
 
 
 class Worker:
     """Evaluates one job at a time: an `Evaluator`.
 
     Args:
-        benchmarks: every task that a job may name.
+        benchmarks: every benchmark that a job may name.
 
     Raises:
         ModelError: the models cannot be opened or merged.
     """
 
-    def __init__(self, spec: WorkerSpec, benchmarks: Mapping[str, Benchmark]) -> None:
+    def __init__(self, spec: WorkerSpec, benchmarks: Mapping[str, AnyBenchmark]) -> None:
         torch.set_num_threads(spec.threads)
         self._spec = spec
         self._model = ResidentModel.from_folder(spec.base, dtype=DTYPES[spec.dtype])
@@ -74,7 +77,8 @@ class Worker:
         self._merge = PreparedMerge(
             aligned.base, aligned.experts, statistics, prepared=user_cache("factors")
         )
-        self._scorer = Scorer(self._model, benchmarks, batch_size=spec.batch_size)
+        self._scorers = Scorers(self._model, benchmarks, batch_size=spec.batch_size)
+        self._references = References(spec.references, self._scorers.divergences, self._become)
         self.name = f"{socket.gethostname()}:{os.getpid()}"
 
     def run(self, job: Job) -> ItemScores:
@@ -87,21 +91,16 @@ class Worker:
         start = time.monotonic()
         try:
             with deadline(self._spec.timeout_s):
-                self._merge.materialise(job.recipe, self._model.tensors)
-                scores = dict(self._scores(job))
+                self._references.prepare(job.items)
+                self._become(job.recipe)
+                scores = ask(self._scorers, job)
         except NonFiniteScore as error:
             raise NonFiniteError(str(error)) from error
         seconds = time.monotonic() - start
         return ItemScores(job.candidate_id, scores, job.phase, seconds, self.name)
 
-    def _scores(self, job: Job) -> Iterator[tuple[str, TaskScores]]:
-        """The results of the job's items, then of those asked after them, by measure key."""
-        for benchmark, items in job.items.items():
-            found = {benchmark: self._scorer.score(benchmark, items)}
-            asker = job.asking.get(benchmark)
-            while asker is not None and (more := asker.next_items(found)):
-                found = {benchmark: found[benchmark].then(self._scorer.score(benchmark, more))}
-            yield from found.items()
+    def _become(self, recipe: Recipe) -> None:
+        self._merge.materialise(recipe, self._model.tensors)
 
 
 def open_all_statistics(paths: Mapping[Kind, Mapping[str, Path]]) -> Sources:

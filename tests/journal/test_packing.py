@@ -51,6 +51,23 @@ def test_values_come_back_to_the_last_bit(values: tuple[float, ...]) -> None:
     assert repr(back) == repr(values)
 
 
+@given(ASCENDING | ANY_IDS, st.booleans(), st.data())
+def test_item_results_come_back_to_the_last_bit_with_or_without_weights(
+    ids: tuple[int, ...], weighted: bool, data: st.DataObject
+) -> None:
+    numbers = st.lists(NUMBERS, min_size=len(ids), max_size=len(ids)).map(tuple)
+    weights = data.draw(numbers) if weighted else ()
+    scores = ItemScores("a", {"task:bits_per_byte": TaskScores(ids, data.draw(numbers), weights)})
+    assert repr(codec.decode("scored", codec.encode(Scored(scores)))) == repr(Scored(scores))
+
+
+def test_item_results_of_versions_without_weights_are_read() -> None:
+    scores = ItemScores("a", {"task": TaskScores((1, 2), (0.5, 1.0))})
+    payload = codec.encode(Scored(scores))
+    assert "weights" not in payload
+    assert codec.decode("scored", payload) == Scored(scores)
+
+
 @given(GROUPS, st.lists(st.text()).map(tuple))
 def test_recipes_come_back_with_their_order_and_identity(
     groups: dict[str, GroupRecipe], experts: tuple[str, ...]

@@ -102,9 +102,10 @@ def plan(tmp_path: Path) -> Plan:
         }
     )
     tasks = ("left", "right")
-    items = {"search": dict.fromkeys(tasks, SUBSET), "calibration": dict.fromkeys(tasks, ALL)}
+    pool = SUBSET + tuple(item for item in ALL if item not in SUBSET)
     groups = ("layers.0-0", "layers.1-1")
-    return Plan(experiment, groups, {**items, "test": {}}, "float32", {})
+    items = {"search": dict.fromkeys(tasks, pool), "selection": {}, "test": {}}
+    return Plan(experiment, groups, items, "float32", {})
 
 
 def run(plan: Plan, path: Path, pool: Simulated, mode: Mode = "deterministic") -> list[Event]:
@@ -147,13 +148,12 @@ def test_the_first_candidates_answer_all_items_and_later_ones_common_and_chosen_
         result = state.result(candidate.id)
         if isinstance(result, ItemScores):
             items = [result.tasks[task].items for task in ("left", "right")]
-            if number < N_CALIBRATION:
-                assert items == [ALL, ALL]
-            elif number < N_CALIBRATION + WINDOW - 1:
-                assert items == [SUBSET, SUBSET]
-            else:
-                assert [own[:10] for own in items] == list(plan.search_items(number).values())
-                assert [len(set(own)) for own in items] == [N_SUBSET, N_SUBSET], number
+            first = list(plan.search_items(number).values())
+            assert [own[: len(first[0])] for own in items] == first
+            n_asked = N_ITEMS if number < N_CALIBRATION else N_SUBSET
+            assert [len(set(own)) for own in items] == [n_asked, n_asked]
+            has_chosen = len(first[0]) < n_asked
+            assert has_chosen == (number >= N_CALIBRATION + WINDOW - 1)
     for recipe in plan.baselines.values():
         result = state.result(recipe.digest)
         assert isinstance(result, Failure) or result.tasks["left"].items == ALL

@@ -48,7 +48,13 @@ def test_calibration_scores_the_first_candidates_on_all_items(config: Path) -> N
     n_models = {kind: work.n_models.expected for kind, work in forecast.work.items()}
     n_items = {kind: work.n_items for kind, work in forecast.work.items()}
     assert (n_models["calibration"], n_models["search"]) == (8, 12)
-    assert n_items == {"baselines": 80, "calibration": 80, "search": 24, "test": 120}
+    assert n_items == {
+        "baselines": 64,  # of 80 documents of the search tasks, 16 are kept for the selection
+        "calibration": 64,
+        "search": 24,
+        "selection": 16,
+        "test": 120,
+    }
     assert any("estimator: irt" in line for line in forecast.assumed)
 
 
@@ -79,7 +85,9 @@ def test_workers_are_limited_by_the_window_and_by_the_cores_here(config: Path) -
 
 def test_every_objective_has_its_errors_in_both_phases(forecast: Forecast) -> None:
     assert list(forecast.objectives) == ["words_search", "choice_search"]
-    search, test = forecast.objectives["words_search"].values()
+    assert list(forecast.objectives["words_search"]) == ["search", "selection", "test"]
+    search, selection, test = forecast.objectives["words_search"].values()
+    assert (selection.n_items, selection.n_documents) == (8, 40)
     assert (search.n_items, search.n_documents, test.n_items, test.n_documents) == (12, 40, 60, 60)
     assert 0 < search.se[0] <= search.se[1] <= search.worst_se
     assert test.unpaired < search.unpaired

@@ -1,6 +1,7 @@
 """Loading benchmarks, and what is said of those that cannot be loaded or used."""
 
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import cloudpickle
 import pytest
 
 from evomerge.errors import ScoringError
+from evomerge.records import Measure
 from evomerge.scoring.benchmark import Benchmark, load_benchmarks
 from evomerge.scoring.check import check_benchmarks
 from evomerge.scoring.task_files import read_task
@@ -72,9 +74,48 @@ def _some_responses(benchmark: Benchmark) -> list[list[object]]:
 
 def test_a_metric_can_be_chosen_with_its_filter(tiny_zoo: TinyZoo) -> None:
     benchmarks = load_benchmarks(
-        ["choice_test"], tasks_path=tiny_zoo.tasks_path, metrics={"choice_test": "acc_norm,none"}
+        ["choice_test"], tasks_path=tiny_zoo.tasks_path, metrics={"choice_test": ["acc_norm,none"]}
     )
     assert benchmarks["choice_test"].metric == "acc_norm"
+
+
+def test_several_metrics_of_a_task_come_from_the_same_responses(tasks: Path) -> None:
+    replace(
+        tasks / "choice_test.yaml", "metric_list:",
+        "metric_list:\n  - metric: mcc\n  - metric: brier_score",
+    )  # fmt: skip
+    wanted = ["acc", "log_likelihood", "mcc", "acc_norm", "brier_score"]
+    benchmark = load_benchmarks(["choice_test"], tasks_path=tasks, metrics={"choice_test": wanted})[
+        "choice_test"
+    ]
+    assert [metric.key for metric in benchmark.metrics] == [
+        f"choice_test:{name}" for name in wanted
+    ]
+    assert [metric.measure for metric in benchmark.metrics] == [
+        Measure(), Measure(), Measure("matthews_corrcoef"), Measure(),
+        Measure(higher_is_better=False),
+    ]  # fmt: skip
+    assert [metric.filter for metric in benchmark.metrics] == ["none", "", "none", "none", "none"]
+    gold = int(benchmark.task.doc_to_target(benchmark.documents[4]))
+    wrong = (gold + 1) % 4
+    responses = [(0.0 if choice == wrong else -math.inf, False) for choice in range(4)]
+    assert benchmark.values(4, responses) == {
+        "choice_test:acc": 0.0,
+        "choice_test:mcc": (float(gold), float(wrong)),
+        "choice_test:acc_norm": 0.0,
+        "choice_test:brier_score": 2.0,
+    }
+
+
+def test_the_first_metric_of_a_task_is_kept_under_the_tasks_name(tiny_zoo: TinyZoo) -> None:
+    benchmarks = load_benchmarks(
+        tiny_zoo.test_tasks,
+        tasks_path=tiny_zoo.tasks_path,
+        metrics={"words_test": ["output_length", None]},
+    )
+    keys = {name: [metric.key for metric in own.metrics] for name, own in benchmarks.items()}
+    assert keys == {"words_test": ["words_test:output_length", "words_test"],
+                    "choice_test": ["choice_test"]}  # fmt: skip
 
 
 def test_a_task_may_include_another_file(tasks: Path) -> None:
@@ -131,8 +172,8 @@ BROKEN = {
     "an output type": (
         "words_test", lambda t: replace(
             t / "words_test.yaml", "output_type: generate_until",
-            "output_type: loglikelihood_rolling"),
-        r"output_type 'loglikelihood_rolling', expected one of generate_until"),
+            "output_type: multiple_rounds"),
+        r"output_type 'multiple_rounds', expected one of generate_until"),
     "a file that includes itself": (
         "words_test", lambda t: replace(
             t / "words_test.yaml", "task:", "include: words_test.yaml\ntask:"),
@@ -163,10 +204,12 @@ def test_checking_lists_all_problems_at_once(tasks: Path) -> None:
     problems = check_benchmarks(
         ["words_test", "choice_test", "words_serch"],
         tasks_path=tasks,
-        metrics={"choice_test": "accuracy"},
+        metrics={"choice_test": ["accuracy"]},
     )
     assert [problem.where for problem in problems] == ["words_test", "choice_test", "words_serch"]
-    assert "no metric 'accuracy', expected one of acc, acc_norm" in problems[1].message
+    assert (
+        "no metric 'accuracy', expected one of acc, acc_norm, log_likelihood" in problems[1].message
+    )
     assert "did you mean words_search" in problems[2].message
 
 
@@ -190,28 +233,39 @@ def test_a_task_that_lm_eval_brings_is_known_and_read() -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "message"),
+    ("task", "metric", "message"),
     [
-        ("f1", r"metric 'f1' of task 'choice_test' is not the mean of its items"),
-        ("acc,strict", r"no metric 'acc,strict', expected one of f1,none, acc,none"),
-        (
-            "exact_match",
-            r"no metric 'exact_match', expected one of f1,none, acc,none",
-        ),
+        ("choice_test", "acc,strict", r"no metric 'acc,strict', expected one of likelihood,none,"),
+        ("choice_test", "exact_match", r"no metric 'exact_match', expected one of likelihood,none"),
+        ("choice_test", "likelihood", r"multiple_choice tasks such as 'choice_test' no 'likelihood'"
+         r" that is a number, expected one of acc, acc_bytes"),
+        ("choice_test", "output_length", r"'choice_test' has output_type multiple_choice, of which "
+         r"there is no output_length, expected generate_until"),
+        ("words_test", "bleu", r"'bleu' of task 'words_test' is aggregated by bleu, which needs "
+         r"the text or the code of the whole task; expected bits_per_byte, f1, "),
+        ("words_test", "agreement_rate", r"no metric 'agreement_rate', expected one of bleu,none"),
     ],
-)
-def test_a_metric_without_a_value_for_each_item_is_refused(
-    tasks: Path, metric: str, message: str
+)  # fmt: skip
+def test_a_metric_that_does_not_add_up_from_items_is_refused(
+    tasks: Path, task: str, metric: str, message: str
 ) -> None:
-    replace(tasks / "choice_test.yaml", "metric_list:", "metric_list:\n  - metric: f1")
+    replace(tasks / "choice_test.yaml", "metric_list:", "metric_list:\n  - metric: likelihood")
+    replace(tasks / "words_test.yaml", "metric_list:", "metric_list:\n  - metric: bleu")
     with pytest.raises(ScoringError, match=message):
-        load_benchmarks(["choice_test"], tasks_path=tasks, metrics={"choice_test": metric})
+        load_benchmarks([task], tasks_path=tasks, metrics={task: [metric]})
 
 
-def test_a_metric_of_which_less_is_better_is_refused(tasks: Path) -> None:
+def test_a_metric_that_is_a_pair_of_texts_is_refused_when_it_is_seen(tasks: Path) -> None:
+    replace(tasks / "words_test.yaml", "metric: exact_match", "metric: f1")
+    benchmark = load_benchmarks(["words_test"], tasks_path=tasks)["words_test"]
+    with pytest.raises(ScoringError, match=r"f1 of item 2 of task 'words_test' is \[.*a number or"):
+        benchmark.values(2, ["1"])
+
+
+def test_a_metric_of_which_less_is_better_says_so(tasks: Path) -> None:
     replace(tasks / "words_test.yaml", "higher_is_better: true", "higher_is_better: false")
-    with pytest.raises(ScoringError, match=r"smaller values of metric 'exact_match'.*maximised"):
-        load_benchmarks(["words_test"], tasks_path=tasks)
+    benchmark = load_benchmarks(["words_test"], tasks_path=tasks)["words_test"]
+    assert benchmark.metrics[0].measure == Measure(higher_is_better=False)
 
 
 @pytest.mark.parametrize("pattern", ["words_*.jsonl", "https://example.org/words.jsonl"])

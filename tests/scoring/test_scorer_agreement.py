@@ -110,7 +110,7 @@ def test_a_new_merge_in_the_same_model_gets_its_own_scores(
     tiny_zoo: TinyZoo, task: str, metric: str
 ) -> None:
     benchmarks = load_benchmarks(
-        [task], tasks_path=tiny_zoo.tasks_path, metrics={task: metric} if metric else None
+        [task], tasks_path=tiny_zoo.tasks_path, metrics={task: [metric or None]}
     )
     residents = {
         name: ResidentModel.from_folder(folder, dtype=torch.float32)

@@ -42,7 +42,7 @@ def instant_plan(n_evaluations: int, n_groups: int = 8, **search: str | int) -> 
     return Plan(
         experiment=read.experiment,
         groups=("embeddings", *(f"layers.{n}-{n}" for n in range(n_groups - 2)), "final_norm"),
-        items={"search": items, "calibration": items, "test": {}},
+        items={"search": items, "selection": {}, "test": {}},
         dtype="float32",
         fingerprints={},
     )

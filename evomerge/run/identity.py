@@ -1,0 +1,70 @@
+"""What a result depends on, as plain values: what makes it worth keeping for other runs."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from evomerge.merge.methods import LINEAR, TASK_ARITHMETIC
+from evomerge.records import Recipe
+from evomerge.run.plan import Plan
+from evomerge.run.texts import references
+
+Parts = dict[str, Any]
+
+_PLAIN = {LINEAR.name, TASK_ARITHMETIC.name}
+"""Methods that draw nothing, need no statistics, and leave out an expert of coefficient zero."""
+
+
+def digest_of(parts: Mapping[str, Any]) -> str:
+    """The first 32 hexadecimal digits of the SHA-256 of the parts' canonical JSON."""
+    text = json.dumps(parts, sort_keys=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def merge_parts(plan: Plan, recipe: Recipe) -> Parts:
+    """What the weights of a merge depend on, whatever its models are called.
+
+    Experts that have no part in a plain average or sum are left out, so that the base and each
+    expert by itself are known again beside other experts and under another seed.
+    """
+    plain = all(group.method in _PLAIN for group in recipe.groups.values())
+    used = [
+        i for i in range(len(recipe.experts)) if not plain or any(_coefficients(recipe, expert=i))
+    ]
+    fingerprints = plan.fingerprints
+    parts: Parts = {
+        "base": fingerprints["model:base"],
+        "experts": [fingerprints[f"model:{recipe.experts[i]}"] for i in used],
+        "groups": {name: _group(recipe, name, used) for name in recipe.groups},
+        "tokenizer": plan.experiment.merge.tokenizer,
+    }
+    if not plain:
+        parts["seed"] = recipe.seed
+        parts["statistics"] = sorted(
+            digest for name, digest in fingerprints.items() if name.startswith("statistics:")
+        )
+    return parts
+
+
+def benchmark_parts(plan: Plan, name: str) -> Parts:
+    """What the items of a benchmark and their results depend on beside the model."""
+    parts: Parts = {"content": plan.fingerprints[f"task:{name}"]}
+    if reference := references(plan.experiment).get(name):
+        parts["reference"] = merge_parts(plan, plan.baselines[reference])
+    return parts
+
+
+def _coefficients(recipe: Recipe, *, expert: int) -> Iterator[float]:
+    for group in recipe.groups.values():
+        value = group.values["coefficient"]
+        yield value[expert] if isinstance(value, tuple) else value
+
+
+def _group(recipe: Recipe, name: str, used: list[int]) -> Parts:
+    group = recipe.groups[name]
+    values = {
+        key: [value[i] for i in used] if isinstance(value, tuple) else value
+        for key, value in group.values.items()
+    }
+    return {"method": group.method, "values": values}

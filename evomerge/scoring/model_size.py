@@ -1,0 +1,72 @@
+"""How large a model is, as a benchmark of one item."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from evomerge.records import Measure, TaskScores, measure_key
+from evomerge.scoring.metrics import Metric
+from evomerge.scoring.resident import ResidentModel
+
+SizeMetric = Literal["parameters", "layers"]
+MODEL = "model"
+"""The name of the benchmark."""
+
+
+@dataclass(frozen=True)
+class ModelBenchmark:
+    """The model itself, its one item: nothing that is asked of it, so nothing to be uncertain of.
+
+    Args:
+        sizes: what is wanted of it.
+    """
+
+    sizes: tuple[SizeMetric, ...]
+    name: str = MODEL
+    n_items: int = 1
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """What is measured of its item."""
+        measure = Measure("exact", higher_is_better=False)
+        return tuple(Metric(measure_key(self.name, size), size, "", measure) for size in self.sizes)
+
+    @property
+    def digest(self) -> str:
+        """What its scores depend on beside the model."""
+        return ",".join(self.sizes)
+
+    def portable(self) -> "ModelBenchmark":
+        """Itself: it holds nothing that cannot travel."""
+        return self
+
+
+class SizeScorer:
+    """Scores the resident model's size."""
+
+    def __init__(self, resident: ResidentModel, benchmark: ModelBenchmark) -> None:
+        self._resident, self._metrics = resident, benchmark.metrics
+
+    def score(self, items: Sequence[int]) -> dict[str, TaskScores]:
+        """Each metric of the model."""
+        sizes = {metric.key: SIZES[metric.name](self._resident) for metric in self._metrics}
+        return {
+            key: TaskScores(tuple(items), (float(size),) * len(items))
+            for key, size in sizes.items()
+        }
+
+
+def n_parameters(resident: ResidentModel) -> int:
+    """How many entries the weights have; tied weights count once."""
+    return sum(weight.numel() for weight in resident.model.parameters())
+
+
+def n_layers(resident: ResidentModel) -> int:
+    """How many layers stand on each other."""
+    return int(resident.model.config.get_text_config().num_hidden_layers)
+
+
+SIZES: Mapping[str, Callable[[ResidentModel], int]] = {
+    "parameters": n_parameters,
+    "layers": n_layers,
+}
