@@ -5,15 +5,16 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from importlib.metadata import version
+from typing import Protocol
 
 from evomerge import __version__
 from evomerge.checkpoint.adapter import open_stored
 from evomerge.checkpoint.fingerprint import fingerprint
 from evomerge.checkpoint.reader import open_checkpoint
 from evomerge.config.experiment import Experiment, Objective
-from evomerge.errors import ModelError
+from evomerge.errors import ModelError, ScoringError
 from evomerge.merge.groups import layer_groups
-from evomerge.records import TensorInfo
+from evomerge.records import Measure, TensorInfo, measure_key
 from evomerge.run.banks import given_banks
 from evomerge.run.dividing import divide
 from evomerge.run.needed import statistics_digests, statistics_paths
@@ -54,8 +55,8 @@ def make_plan(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Pl
 
     Raises:
         ModelError: a model cannot be read.
-        ScoringError: the base's dtype is none to compute in, a task has too few documents, or an
-            item bank cannot be used.
+        ScoringError: the base's dtype is none to compute in, a task has too few documents, an
+            objective is measured otherwise in the test, or an item bank cannot be used.
         UsageError: a text cannot be read.
     """
     infos = open_checkpoint(experiment.base).infos()
@@ -75,8 +76,37 @@ def make_plan(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Pl
         items=division.items,
         dtype=dtype,
         fingerprints=models | tasks | banks | statistics_digests(experiment, dtype, models),
+        measures=measures_of(experiment, benchmarks),
         notes=division.notes,
     )
+
+
+class Measured(Protocol):
+    """What a plan must know of a benchmark of any kind."""
+
+    @property
+    def measures(self) -> Mapping[str, Measure]:
+        """How its item results add up, by measure key."""
+
+
+def measures_of(experiment: Experiment, benchmarks: Mapping[str, Measured]) -> dict[str, Measure]:
+    """How each objective adds up, by the key of its measure in the search.
+
+    Raises:
+        ScoringError: the test adds up in another way.
+    """
+    measures: dict[str, Measure] = {}
+    for objective in experiment.objectives:
+        names = (objective.benchmark("search"), objective.benchmark("test"))
+        keys = [measure_key(name, objective.metric) for name in names]
+        search, test = (benchmarks[n].measures[k] for n, k in zip(names, keys, strict=True))
+        if test != search:
+            raise ScoringError(
+                f"objective {objective.title} is measured by {search} in the search, and by {test} "
+                "in the test; name one `metric` that both tasks have"
+            )
+        measures[keys[0]] = search
+    return measures
 
 
 def fingerprint_models(experiment: Experiment) -> dict[str, str]:
@@ -113,6 +143,7 @@ def worker_spec(plan: Plan) -> WorkerSpec:
         dtype=plan.dtype,
         threads=experiment.scoring.threads,
         batch_size=experiment.scoring.batch_size,
+        mode=experiment.scoring.mode,
         timeout_s=experiment.scoring.timeout_s,
         tokenizer=experiment.merge.tokenizer,
         fingerprints={n: d for n, d in plan.fingerprints.items() if n.startswith("model:")},

@@ -8,9 +8,11 @@ from evomerge.irt.asking import Asking, RandomAsking, Survey, survey_of
 from evomerge.irt.trait_bank import TraitBank, fit_trait_bank
 from evomerge.journal.events import Calibrated
 from evomerge.journal.state import RunState
-from evomerge.records import Asker, Estimate, ItemScores, TaskScores, measure_key
+from evomerge.records import Asker, Estimate, ItemScores, Measure, TaskScores, measure_key
+from evomerge.run.aggregating import aggregate
 from evomerge.run.banks import banked_measures, given_banks
 from evomerge.run.estimates import Estimator, Objectives
+from evomerge.run.models import Models
 from evomerge.run.plan import Plan
 from evomerge.run.record import Record
 
@@ -23,23 +25,27 @@ Notes = dict[str, str]
 
 def objectives_of(plan: Plan, state: RunState) -> Objectives:
     """How a run estimates its objectives by now: with its item banks, once it has them."""
-    return Objectives(plan.objectives, _estimators(plan, surveys_of(plan, state)))
+    return _objectives(plan, state, surveys_of(plan, state))
+
+
+def _objectives(plan: Plan, state: RunState, surveys: Mapping[str, Survey]) -> Objectives:
+    return Objectives(plan.objectives, _estimators(plan, surveys), Models(state, plan.baselines))
 
 
 def _estimators(plan: Plan, surveys: Mapping[str, Survey]) -> dict[str, Estimator]:
     """By measure key: a survey of its own measure, and the random items for what else it asks."""
     banked = banked_measures(plan.experiment)
     found: dict[str, Estimator] = {}
-    for objective in plan.experiment.objectives:
-        if survey := surveys.get(objective.task or ""):
-            key = measure_key(survey.task, objective.metric)
-            is_own = key == banked[survey.task]
-            found[key] = survey if is_own else partial(_common_mean, survey)
+    for objective in plan.objectives:
+        if survey := surveys.get(objective.search):
+            key = measure_key(objective.search, objective.metric)
+            is_own = key == banked[objective.search]
+            found[key] = survey if is_own else partial(_of_common, survey, objective.measure)
     return found
 
 
-def _common_mean(survey: Survey, scores: TaskScores) -> Estimate:
-    return survey.common(scores).estimate()
+def _of_common(survey: Survey, measure: Measure, scores: TaskScores) -> Estimate:
+    return aggregate(survey.common(scores), measure)
 
 
 def surveys_of(plan: Plan, state: RunState) -> dict[str, Survey]:
@@ -84,7 +90,7 @@ class Calibration:
 
     def objectives(self) -> Objectives:
         """How the objectives are estimated by now."""
-        return Objectives(self._plan.objectives, _estimators(self._plan, self._surveys))
+        return _objectives(self._plan, self._record.state, self._surveys)
 
     def asking(self, number: int | None) -> Mapping[str, Asker]:
         """How candidate `number`, or a baseline (None), is asked on after its first items."""

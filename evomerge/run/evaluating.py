@@ -37,7 +37,8 @@ def evaluate_model(model_dir: Path, config: Path, overrides: Sequence[str]) -> d
     open_checkpoint(model_dir)  # says best what is wrong with a folder
     torch.set_num_threads(experiment.scoring.threads)
     model = ResidentModel.from_folder(model_dir, dtype=DTYPES[plan.dtype])
-    scorer = Scorer(model, benchmarks, batch_size=experiment.scoring.batch_size)
+    scoring = experiment.scoring
+    scorer = Scorer(model, benchmarks, batch_size=scoring.batch_size, mode=scoring.mode)
     scored = {key: _score(scorer, plan, phase) for phase, key in PHASES}
     return {"model": str(model_dir), **scored}
 
@@ -53,6 +54,7 @@ def print_evaluation(evaluation: Mapping[str, Any]) -> None:
 
 def _score(scorer: Scorer, plan: Plan, phase: Phase) -> dict[str, dict[str, float | None]]:
     wanted = plan.baseline_items() if phase == "search" else plan.items[phase]
-    tasks = {task: scorer.score(task, items) for task, items in wanted.items()}
+    scored = (scorer.score(task, items) for task, items in wanted.items())
+    tasks = {key: scores for own in scored for key, scores in own.items()}
     scores = Objectives(plan.objectives).estimates(ItemScores("", tasks, phase))
     return {name: estimate.to_json() for name, estimate in scores.items()}
