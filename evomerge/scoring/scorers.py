@@ -1,6 +1,8 @@
 """A scorer for every benchmark of a run, by its kind."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
 from evomerge.errors import ScoringError
@@ -9,9 +11,10 @@ from evomerge.scoring.benchmark import TaskBenchmark
 from evomerge.scoring.divergence import DivergenceScorer
 from evomerge.scoring.model_size import ModelBenchmark, SizeScorer
 from evomerge.scoring.perplexity import PerplexityScorer
-from evomerge.scoring.resident import ResidentModel
+from evomerge.scoring.resident import ResidentModel, load_config, load_tokenizer
 from evomerge.scoring.scorer import Mode, Scorer
 from evomerge.scoring.text_benchmark import TextBenchmark
+from evomerge.scoring.tokenising import tokenise
 
 AnyBenchmark = TaskBenchmark | TextBenchmark | ModelBenchmark
 
@@ -85,3 +88,18 @@ def _scorer(model: ResidentModel, benchmark: TextBenchmark | ModelBenchmark) -> 
     if benchmark.metric == "kl":
         return DivergenceScorer(model, benchmark)
     return PerplexityScorer(model, benchmark)
+
+
+def tokenised(benchmarks: Mapping[str, AnyBenchmark], model: Path) -> dict[str, AnyBenchmark]:
+    """The benchmarks, every task of them with its tokens for the model in a folder.
+
+    Raises:
+        ModelError: the folder has no tokenizer that can be loaded.
+    """
+    tokenizer, config = load_tokenizer(model), load_config(model)
+    return {
+        name: replace(own, tokens=own.tokens or tokenise(own, tokenizer, config))
+        if isinstance(own, Benchmark)
+        else own
+        for name, own in benchmarks.items()
+    }
