@@ -1,6 +1,5 @@
 """Wire objects from an experiment: its plan, its worker, its search."""
 
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -18,7 +17,7 @@ from evomerge.records import Measure, TensorInfo, measure_key
 from evomerge.run.dividing import divide
 from evomerge.run.needed import statistics_digests, statistics_paths
 from evomerge.run.plan import Plan
-from evomerge.scoring.benchmark import Benchmark, load_benchmarks
+from evomerge.scoring.benchmark import TaskBenchmark, load_benchmarks
 from evomerge.scoring.resident import resolve_dtype
 from evomerge.workers.resources import WorkerResources
 from evomerge.workers.worker import WorkerSpec
@@ -26,7 +25,7 @@ from evomerge.workers.worker import WorkerSpec
 DEVICE = "cpu"
 
 
-def load_experiment_tasks(experiment: Experiment) -> dict[str, Benchmark]:
+def load_experiment_tasks(experiment: Experiment) -> dict[str, TaskBenchmark]:
     """The tasks of an experiment, each with the requests of all its documents built.
 
     Raises:
@@ -38,7 +37,7 @@ def load_experiment_tasks(experiment: Experiment) -> dict[str, Benchmark]:
     users: dict[str, list[Objective]] = {}
     for task, objective in (*search, *test):
         users.setdefault(task, []).append(objective)
-    benchmarks: dict[str, Benchmark] = {}
+    benchmarks: dict[str, TaskBenchmark] = {}
     for task, own in users.items():
         benchmarks |= load_benchmarks(
             [task],
@@ -49,7 +48,7 @@ def load_experiment_tasks(experiment: Experiment) -> dict[str, Benchmark]:
     return benchmarks
 
 
-def make_plan(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Plan:
+def make_plan(experiment: Experiment, benchmarks: Mapping[str, TaskBenchmark]) -> Plan:
     """Settle everything that a run needs before its first candidate.
 
     Raises:
@@ -62,7 +61,7 @@ def make_plan(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Pl
     dtype = computing_dtype(experiment)
     division = divide(experiment, benchmarks)
     models = fingerprint_models(experiment)
-    tasks = {f"task:{name}": _digest(benchmark) for name, benchmark in benchmarks.items()}
+    tasks = {f"task:{name}": benchmark.digest for name, benchmark in benchmarks.items()}
     return Plan(
         experiment=experiment,
         groups=layer_groups(
@@ -194,15 +193,3 @@ def _main_dtype(infos: Mapping[str, TensorInfo]) -> str:
     for info in infos.values():
         n_entries[str(info.dtype).removeprefix("torch.")] += math.prod(info.shape)
     return n_entries.most_common(1)[0][0]
-
-
-def _digest(benchmark: Benchmark) -> str:
-    """A digest of every prompt and answer of a task: what its scores depend on."""
-    digest = hashlib.sha256()
-    for document, requests in zip(benchmark.documents, benchmark.requests, strict=True):
-        digest.update(repr(document).encode())
-        for request in requests:
-            digest.update(repr(request.args).encode())
-    for metric in benchmark.metrics:
-        digest.update(f"{metric.name},{metric.filter}".encode())
-    return digest.hexdigest()

@@ -22,7 +22,7 @@ from evomerge.run.report import print_report, write_front
 from evomerge.run.spectators import open_trackers, send_the_rest
 from evomerge.run.spooled import SPOOL_NAME, collect
 from evomerge.run.view import Spectator, comparison, history
-from evomerge.scoring.benchmark import Benchmark
+from evomerge.scoring.benchmark import TaskBenchmark
 from evomerge.search.controller import Controller
 from evomerge.search.ordered import Window
 from evomerge.search.table import CONTROLLERS
@@ -35,7 +35,7 @@ class Session:
     """Goes on with a run from what its journal holds, whatever that is."""
 
     def __init__(
-        self, run_dir: Path, record: Record, plan: Plan, benchmarks: Mapping[str, Benchmark]
+        self, run_dir: Path, record: Record, plan: Plan, benchmarks: Mapping[str, TaskBenchmark]
     ) -> None:
         self._run_dir = run_dir
         self._record = record
