@@ -19,8 +19,8 @@ from evomerge.irt.adaptive import (
     SIZES,
     Adaptive,
     try_out,
+    validation_of,
 )
-from evomerge.irt.adaptive import _validation as validation_of
 from evomerge.irt.estimator import FloatArray, checked_responses
 from evomerge.irt.models import AnswerModel
 from evomerge.irt.regression import Ridge
