@@ -16,6 +16,7 @@ from evomerge.merge.groups import layer_groups
 from evomerge.records import Measure, TensorInfo, measure_key
 from evomerge.run.banks import given_banks
 from evomerge.run.dividing import divide
+from evomerge.run.estimates import AGREEMENT
 from evomerge.run.needed import statistics_digests, statistics_paths
 from evomerge.run.plan import Plan
 from evomerge.scoring.benchmark import TaskBenchmark, load_benchmarks
@@ -61,6 +62,7 @@ def make_plan(experiment: Experiment, benchmarks: Mapping[str, TaskBenchmark]) -
     infos = open_checkpoint(experiment.base).infos()
     dtype = computing_dtype(experiment)
     division = divide(experiment, benchmarks)
+    measures = measures_of(experiment, benchmarks)
     models = fingerprint_models(experiment)
     tasks = {f"task:{name}": benchmark.digest for name, benchmark in benchmarks.items()}
     banks = {f"bank:{task}": bank.digest for task, bank in given_banks(experiment, tasks).items()}
@@ -75,8 +77,8 @@ def make_plan(experiment: Experiment, benchmarks: Mapping[str, TaskBenchmark]) -
         items=division.items,
         dtype=dtype,
         fingerprints=models | tasks | banks | statistics_digests(experiment, dtype, models),
-        measures=measures_of(experiment, benchmarks),
-        notes=division.notes,
+        measures=measures,
+        notes=(*division.notes, *_unmodelled(experiment, measures)),
     )
 
 
@@ -106,6 +108,28 @@ def measures_of(experiment: Experiment, benchmarks: Mapping[str, Measured]) -> d
             )
         measures[keys[0]] = search
     return measures
+
+
+def _unmodelled(experiment: Experiment, measures: Mapping[str, Measure]) -> tuple[str, ...]:
+    """In words, what `estimator: irt` has no response model of."""
+    names = [
+        objective.title
+        for objective in experiment.objectives
+        if objective.metric == AGREEMENT
+        or not _is_right_or_wrong(
+            measures[measure_key(objective.benchmark("search"), objective.metric)]
+        )
+    ]
+    if experiment.scoring.estimator != "irt" or not names:
+        return ()
+    return (
+        f"estimator: irt is for answers that are right or wrong; {', '.join(names)} is what the "
+        "items scored add up to",
+    )
+
+
+def _is_right_or_wrong(measure: Measure) -> bool:
+    return measure.is_share and measure.aggregation == "mean"
 
 
 def fingerprint_models(experiment: Experiment) -> dict[str, str]:
