@@ -312,8 +312,9 @@ class Member:
     `objectives` are estimates on the search items, `test` on the test items of the same
     objectives (empty until the front has been re-scored). `means` are the plain means of the same
     search items where `objectives` are estimated otherwise, else empty. `constraints` are estimates
-    of what is held to a bound, on the search items; `test` has them too. `violation` is 0 where all
-    bounds hold.
+    of what is held to a bound, on the search items; what follows has them too. `selection` are
+    estimates on fresh items, and `pooled` on these and the search items together, of the members
+    that were scored again after the search. `violation` is 0 where all bounds hold.
     """
 
     id: str
@@ -323,6 +324,8 @@ class Member:
     means: Mapping[str, Estimate] = field(default_factory=dict)
     constraints: Mapping[str, Estimate] = field(default_factory=dict)
     violation: float = 0.0
+    selection: Mapping[str, Estimate] = field(default_factory=dict)
+    pooled: Mapping[str, Estimate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

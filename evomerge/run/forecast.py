@@ -14,18 +14,16 @@ from evomerge.run.build import load_experiment_tasks, make_plan
 from evomerge.run.plan import Items, Plan
 from evomerge.run.probe import Probe, probe
 from evomerge.run.resolution import Resolution, disagreement, probable_mean, resolution
+from evomerge.run.selecting import MOST_SELECTED
 from evomerge.run.sizes import Sizes, sizes_of
 from evomerge.run.validate import load_experiment
-from evomerge.scoring.benchmark import Benchmark
+from evomerge.scoring.benchmark import TaskBenchmark
 
 PHASES = get_args(Phase)
 
 REPORT_BYTES, TRACKING_BYTES, RAY_BYTES = 60 << 20, 460 << 20, 600 << 20
 """Resident memory of drawing the front, of the process that sends the run to MLflow, and of a local
 Ray without its workers; measured on the quickstart."""
-
-MOST_SELECTED = 2
-"""Candidates that are scored again after the search, at most so many times those on its front."""
 
 FRONT_FACTORS = (0.75, 1.5, 2.5)
 """Front of a search over that of as many independent points: least, expected, most.
@@ -219,7 +217,7 @@ def _memory(experiment: Experiment, seen: Probe, n_workers: int) -> dict[str, in
 
 
 def _objectives(
-    plan: Plan, benchmarks: Mapping[str, Benchmark], seen: Probe
+    plan: Plan, benchmarks: Mapping[str, TaskBenchmark], seen: Probe
 ) -> dict[str, dict[Phase, Resolution]]:
     found: dict[str, dict[Phase, Resolution]] = {}
     items = {**plan.items, "search": plan.sample_items()}

@@ -1,4 +1,4 @@
-"""One stretch of a run, from start or resume to its end: baselines, search, test, report."""
+"""One stretch of a run, from start or resume to its end: search, selection, test, report."""
 
 import shlex
 import time
@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from evomerge.errors import ScoringError
-from evomerge.journal.events import Finished, Stopped
+from evomerge.journal.events import Finished, Selected, Stopped
 from evomerge.journal.spool import Spool, answers
 from evomerge.records import Comparison, Failure, Outcome, Phase, Recipe, Result
 from evomerge.run.build import changed_versions, worker_resources, worker_spec
@@ -20,10 +20,11 @@ from evomerge.run.plan import Plan
 from evomerge.run.preparing import collect_statistics
 from evomerge.run.record import Record
 from evomerge.run.report import print_report, write_front
+from evomerge.run.selecting import worth_rescoring
 from evomerge.run.spectators import open_trackers, send_the_rest
 from evomerge.run.spooled import SPOOL_NAME, collect
-from evomerge.run.view import Spectator, comparison, history
-from evomerge.scoring.benchmark import Benchmark
+from evomerge.run.view import Spectator, comparison, evaluations, history
+from evomerge.scoring.benchmark import TaskBenchmark
 from evomerge.search.controller import Controller
 from evomerge.search.ordered import Window
 from evomerge.search.table import CONTROLLERS
@@ -36,7 +37,7 @@ class Session:
     """Goes on with a run from what its journal holds, whatever that is."""
 
     def __init__(
-        self, run_dir: Path, record: Record, plan: Plan, benchmarks: Mapping[str, Benchmark]
+        self, run_dir: Path, record: Record, plan: Plan, benchmarks: Mapping[str, TaskBenchmark]
     ) -> None:
         self._run_dir = run_dir
         self._record = record
@@ -102,9 +103,11 @@ class Session:
         try:
             self._score(self._plan.baselines.values(), "search", tracker, pool)
             self._require_a_baseline()
-            run_search(self._search(tracker, spectator), self._dispatcher(pool))
+            if self._record.state.selected is None:
+                run_search(self._search(tracker, spectator), self._dispatcher(pool))
             for line in alarms(self._plan, self._record.state):
                 tracker.note(line)
+            self._select(tracker, pool)
             self._test(tracker, pool)
         finally:
             pool.close()
@@ -171,6 +174,20 @@ class Session:
     def _dispatcher(self, pool: Pool) -> Dispatcher:
         return Dispatcher(self._record, pool, on_recorded=self._spool.remove)
 
+    def _select(self, tracker: Tracker, pool: Pool) -> None:
+        """Score the best of the search again, on items that it never saw, to choose the front."""
+        plan, state = self._plan, self._record.state
+        if not plan.items["selection"]:
+            return
+        if state.selected is None:
+            evaluated = evaluations(state, objectives_of(plan, state))
+            best = worth_rescoring(evaluated, plan.experiment.seed)
+            self._record.append(Selected(tuple(one.candidate.id for one in best)))
+        recipes = {candidate.id: candidate.recipe for candidate in state.candidates.values()}
+        selected = state.selected.candidates if state.selected else ()
+        chosen = [recipes[id_] for id_ in selected]
+        self._score([*plan.baselines.values(), *chosen], "selection", tracker, pool)
+
     def _test(self, tracker: Tracker, pool: Pool) -> None:
         """Score the front and the baselines on the items that the search never saw."""
         if not self._plan.items["test"]:
@@ -195,7 +212,7 @@ class Session:
         run_jobs(dispatcher)
 
     def _require_a_baseline(self) -> None:
-        """Stop before the budget is spent on what no model can do."""
+        """Stop before the budget is spent on what no model can do, or cannot be compared."""
         results = [
             self._record.state.result(recipe.digest) for recipe in self._plan.baselines.values()
         ]
@@ -206,6 +223,7 @@ class Session:
                 f"{failures[0].message}; mend the tasks or the scoring settings, then start a new "
                 "run with --out"
             )
+        objectives_of(self._plan, self._record.state).require_limits()
 
     def _comparison(self) -> Comparison:
         objectives = objectives_of(self._plan, self._record.state)
