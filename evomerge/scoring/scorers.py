@@ -7,7 +7,7 @@ from typing import Protocol
 
 from evomerge.errors import ScoringError
 from evomerge.records import TaskScores
-from evomerge.scoring.benchmark import TaskBenchmark
+from evomerge.scoring.benchmark import Benchmark, TaskBenchmark
 from evomerge.scoring.divergence import DivergenceScorer
 from evomerge.scoring.model_size import ModelBenchmark, SizeScorer
 from evomerge.scoring.perplexity import PerplexityScorer
