@@ -15,9 +15,9 @@ from evomerge.errors import CalibrationError
 from evomerge.irt.adaptive import Adaptive, Validation, fit_adaptive, flag_items
 from evomerge.irt.estimator import FloatArray, OnTask
 from evomerge.irt.precision import parameter_errors
-from evomerge.irt.traits import Traits, normal_nodes
+from evomerge.irt.traits import Traits
 
-FORMAT = "evomerge item bank 2"
+FORMAT = "evomerge item bank 3"
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +79,7 @@ class TraitBank:
             "intercepts": traits.intercepts.tolist(),
             "errors": self.errors.tolist(),
             "flags": {str(place): flag for place, flag in self.flags.items()},
+            "nodes": np.asarray(traits.nodes, dtype=float).round(8).tolist(),
             "log_prior": traits.log_prior.tolist(),
         }
 
@@ -104,15 +105,18 @@ class TraitBank:
         items = tuple(map(int, data["items"]))
         slopes, intercepts = np.array(data["slopes"], float), np.array(data["intercepts"], float)
         errors, log_prior = np.array(data["errors"], float), np.array(data["log_prior"], float)
-        shapes = (slopes.shape[:1], intercepts.shape, errors.shape)
-        expected = ((len(items),), (len(items),), (len(items), slopes.shape[1] + 1))
+        nodes = np.array(data["nodes"], np.float32)
+        shapes = (slopes.shape[:1], intercepts.shape, errors.shape, nodes.shape)
+        of_nodes = (len(log_prior), slopes.shape[1])
+        expected = ((len(items),), (len(items),), (len(items), slopes.shape[1] + 1), of_nodes)
         if shapes != expected or list(items) != sorted(set(items)):
             raise ValueError(f"{len(items)} items with parameters of shapes {shapes}")
-        if not all(np.isfinite(array).all() for array in (slopes, intercepts, errors, log_prior)):
+        if not all(
+            np.isfinite(array).all() for array in (slopes, intercepts, errors, nodes, log_prior)
+        ):
             raise ValueError("a parameter is not finite")
         flags = {int(place): str(flag) for place, flag in data["flags"].items()}
         validation = tuple(Validation(**row) for row in data["validation"])
-        nodes = normal_nodes(len(log_prior), slopes.shape[1])
         estimator = Adaptive(
             Traits(slopes, intercepts, nodes, log_prior), validation, tuple(sorted(flags))
         )
