@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from evomerge.config.experiment import Experiment, Objective
 from evomerge.records import Phase
 from evomerge.run.plan import Items
-from evomerge.scoring.benchmark import Benchmark
+from evomerge.scoring.benchmark import TaskBenchmark
 from evomerge.scoring.item_sets import Wanted, split_items
 
 
@@ -18,7 +18,7 @@ class Division:
     notes: tuple[str, ...]
 
 
-def divide(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Division:
+def divide(experiment: Experiment, benchmarks: Mapping[str, TaskBenchmark]) -> Division:
     """The items of a run, disjoint by construction.
 
     A test task is scored whole; of a benchmark without one, and of the rest for the selection, a

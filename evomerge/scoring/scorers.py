@@ -5,7 +5,7 @@ from typing import Protocol
 
 from evomerge.errors import ScoringError
 from evomerge.records import TaskScores
-from evomerge.scoring.benchmark import Benchmark
+from evomerge.scoring.benchmark import TaskBenchmark
 from evomerge.scoring.divergence import DivergenceScorer
 from evomerge.scoring.model_size import ModelBenchmark, SizeScorer
 from evomerge.scoring.perplexity import PerplexityScorer
@@ -13,7 +13,7 @@ from evomerge.scoring.resident import ResidentModel
 from evomerge.scoring.scorer import Mode, Scorer
 from evomerge.scoring.text_benchmark import TextBenchmark
 
-AnyBenchmark = Benchmark | TextBenchmark | ModelBenchmark
+AnyBenchmark = TaskBenchmark | TextBenchmark | ModelBenchmark
 
 
 class ItemScorer(Protocol):
@@ -41,13 +41,13 @@ class Scorers:
         batch_size: int = 32,
         mode: Mode = "packed",
     ) -> None:
-        tasks = {name: own for name, own in benchmarks.items() if isinstance(own, Benchmark)}
+        tasks = {name: own for name, own in benchmarks.items() if isinstance(own, TaskBenchmark)}
         self._benchmarks = dict(benchmarks)
         self._tasks = Scorer(model, tasks, batch_size=batch_size, mode=mode)
         self._others: dict[str, ItemScorer] = {
             name: _scorer(model, own)
             for name, own in benchmarks.items()
-            if not isinstance(own, Benchmark)
+            if not isinstance(own, TaskBenchmark)
         }
 
     @property
