@@ -1,28 +1,9 @@
 """What tasks may do beyond templates: told by whoever types the command, and by nothing else."""
 
-from dataclasses import dataclass
-
 from evomerge.errors import ScoringError
+from evomerge.records import Permissions
 from evomerge.scoring.task_files import LocalTask
 from evomerge.scoring.task_yaml import code_in
-
-
-@dataclass(frozen=True)
-class Permissions:
-    """What a command line allows; no file and no environment variable can.
-
-    Args:
-        task_code: Python that a task's YAML names runs here and on workers.
-        unsafe_code: what the model writes runs, in tasks that are about programs.
-        remote_code: code that comes with a dataset runs.
-    """
-
-    task_code: bool = False
-    unsafe_code: bool = False
-    remote_code: bool = False
-
-
-NOTHING = Permissions()
 
 
 def require_allowed(task: LocalTask, permissions: Permissions) -> None:
