@@ -14,6 +14,7 @@ from evomerge.config.experiment import Experiment, Objective
 from evomerge.errors import ModelError, ScoringError
 from evomerge.merge.groups import layer_groups
 from evomerge.records import NO_CODE, Measure, Permissions, TensorInfo, measure_key
+from evomerge.run.banks import given_banks
 from evomerge.run.dividing import divide
 from evomerge.run.estimates import AGREEMENT
 from evomerge.run.needed import statistics_digests, statistics_paths
@@ -59,8 +60,8 @@ def make_plan(experiment: Experiment, benchmarks: Mapping[str, TaskBenchmark]) -
 
     Raises:
         ModelError: a model cannot be read.
-        ScoringError: the base's dtype is none to compute in, a task has too few documents, or an
-            objective is measured otherwise in the test.
+        ScoringError: the base's dtype is none to compute in, a task has too few documents, an
+            objective is measured otherwise in the test, or an item bank cannot be used.
         UsageError: a text cannot be read.
     """
     infos = open_checkpoint(experiment.base).infos()
@@ -69,6 +70,7 @@ def make_plan(experiment: Experiment, benchmarks: Mapping[str, TaskBenchmark]) -
     measures = measures_of(experiment, benchmarks)
     models = fingerprint_models(experiment)
     tasks = {f"task:{name}": benchmark.digest for name, benchmark in benchmarks.items()}
+    banks = {f"bank:{task}": bank.digest for task, bank in given_banks(experiment, tasks).items()}
     return Plan(
         experiment=experiment,
         groups=layer_groups(
@@ -79,7 +81,7 @@ def make_plan(experiment: Experiment, benchmarks: Mapping[str, TaskBenchmark]) -
         ),
         items=division.items,
         dtype=dtype,
-        fingerprints=models | tasks | statistics_digests(experiment, dtype, models),
+        fingerprints=models | tasks | banks | statistics_digests(experiment, dtype, models),
         measures=measures,
         notes=(*division.notes, *_unmodelled(experiment, measures)),
     )

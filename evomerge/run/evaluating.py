@@ -58,7 +58,7 @@ def print_evaluation(evaluation: Mapping[str, Any]) -> None:
 
 
 def _score(scorer: Scorer, plan: Plan, phase: Phase) -> dict[str, dict[str, float | None]]:
-    wanted = plan.search_items(None) if phase == "search" else plan.items[phase]
+    wanted = plan.baseline_items() if phase == "search" else plan.items[phase]
     scored = (scorer.score(task, items) for task, items in wanted.items())
     tasks = {key: scores for own in scored for key, scores in own.items()}
     scores = Objectives(plan.objectives).estimates(ItemScores("", tasks, phase))

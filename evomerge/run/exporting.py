@@ -86,10 +86,10 @@ def find_member(shown: Comparison, wanted: str) -> Member:
 
 
 def _search_items(state: RunState, candidate_id: str) -> Items:
-    """The search items that a candidate was scored on, by task."""
+    """The search items that a candidate was scored on, by task, ascending as lm-eval wants them."""
     result = state.result(candidate_id)
     scored = result.tasks if isinstance(result, ItemScores) else {}
-    return {task: scores.items for task, scores in scored.items()}
+    return {task: tuple(sorted(scores.items)) for task, scores in scored.items()}
 
 
 def reproducing_commands(

@@ -3,19 +3,20 @@
 import shlex
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from evomerge.errors import ScoringError
 from evomerge.journal.events import Finished, Selected, Stopped
-from evomerge.journal.spool import Spool
+from evomerge.journal.spool import Spool, answers
 from evomerge.records import Comparison, Failure, Outcome, Phase, Recipe, Result
 from evomerge.run.build import changed_versions, worker_resources, worker_spec
-from evomerge.run.calibration import Calibration, objectives_of
+from evomerge.run.calibration import Calibration, alarms, objectives_of
 from evomerge.run.dispatch import Dispatcher
 from evomerge.run.interrupt import Interrupted, seen_through
 from evomerge.run.loop import Search, run_jobs, run_search
 from evomerge.run.needed import needed
-from evomerge.run.plan import Items, Plan
+from evomerge.run.plan import Plan
 from evomerge.run.preparing import collect_statistics
 from evomerge.run.record import Record
 from evomerge.run.report import print_report, write_front
@@ -43,6 +44,7 @@ class Session:
         self._plan = plan
         self._benchmarks = benchmarks
         self._spool = Spool(run_dir.resolve() / SPOOL_NAME)
+        self._calibration = Calibration(record, plan)
 
     def run(self) -> int:
         """Take the run to its end and print its report; the exit code.
@@ -91,7 +93,10 @@ class Session:
         tracker.close("finished")
 
     def _evaluate(self, tracker: Tracker, spectator: Spectator) -> None:
-        if n_found := collect(self._spool, self._record, self._items_of):
+        self._calibration.on_note = tracker.note
+        if self._calibration.is_due():
+            self._calibration.learn()
+        if n_found := collect(self._spool, self._record, self._is_wanted):
             tracker.note(f"{n_found} results were finished when the run before this one ended")
         self._prepare(tracker)
         pool = self._open_pool()
@@ -100,6 +105,8 @@ class Session:
             self._require_a_baseline()
             if self._record.state.selected is None:
                 run_search(self._search(tracker, spectator), self._dispatcher(pool))
+            for line in alarms(self._plan, self._record.state):
+                tracker.note(line)
             self._select(tracker, pool)
             self._test(tracker, pool)
         finally:
@@ -142,7 +149,7 @@ class Session:
             items=self._plan.search_items,
             seed=experiment.seed,
             on_told=on_told,
-            calibration=Calibration(self._record, self._plan) if self._plan.n_calibration else None,
+            calibration=self._calibration,
             stop_at=None if limit_s is None else time.monotonic() + limit_s,
         )
         search.replay()
@@ -188,17 +195,18 @@ class Session:
         recipes = [member.recipe for member in self._comparison().members()]
         self._score(recipes, "test", tracker, pool)
 
-    def _items_of(self, result: Result) -> Items:
-        """The documents that the job of a result asked for."""
+    def _is_wanted(self, result: Result) -> bool:
+        """Whether a result holds scores of the items that its job asked for."""
         if result.phase != "search":
-            return self._plan.items[result.phase]
-        numbers = self._record.state.numbers_of(result.candidate_id)
-        return self._plan.search_items(numbers[0] if numbers else None)
+            return answers(result, self._plan.items[result.phase])
+        number = next(iter(self._record.state.numbers_of(result.candidate_id)), None)
+        return answers(result, self._plan.search_items(number), self._calibration.asking(number))
 
     def _score(self, recipes: Iterable[Recipe], phase: Phase, tracker: Tracker, pool: Pool) -> None:
         """Evaluate the recipes that have no result in this phase."""
         dispatcher = self._dispatcher(pool)
-        dispatcher.add(self._plan.job(recipe, phase) for recipe in recipes)
+        asking = self._calibration.asking(None) if phase == "search" else {}
+        dispatcher.add(replace(self._plan.job(recipe, phase), asking=asking) for recipe in recipes)
         if dispatcher.n_open:
             tracker.note(f"scoring {dispatcher.n_open} models on the {phase} items")
         run_jobs(dispatcher)

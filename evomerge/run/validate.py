@@ -9,6 +9,7 @@ from evomerge.config.read import Located, read_experiment
 from evomerge.config.strict_yaml import KeyPath
 from evomerge.errors import ConfigError, Problem
 from evomerge.records import NO_CODE, Permissions
+from evomerge.run.banks import check_banks
 from evomerge.run.check_merge import check_merge
 from evomerge.run.check_models import check_models
 from evomerge.run.check_objectives import check_objectives
@@ -42,6 +43,7 @@ def check_experiment(
         *check_search(experiment, located),
         *check_objectives(experiment, located),
         *check_models(experiment, located),
+        *check_banks(experiment, located),
         *_check_tasks(experiment, located, permissions),
     ]
 
