@@ -18,6 +18,7 @@ from evomerge.run.needed import statistics_paths
 from evomerge.run.plan import Plan
 from evomerge.run.reproducing import reproducing_commands
 from evomerge.run.view import comparison
+from evomerge.tracking.directions import heading, legend
 from evomerge.workers.worker import open_all_statistics
 
 
@@ -30,9 +31,8 @@ def export_candidate(run_dir: Path, candidate_id: str, out_dir: Path) -> None:
     """
     out_dir = out_dir.resolve()  # `.` has no name of its own
     state, plan = read_run(run_dir)
-    member = find_member(
-        comparison(state, objectives_of(plan, state), plan.baselines), candidate_id
-    )
+    shown = comparison(state, objectives_of(plan, state), plan.baselines)
+    member = find_member(shown, candidate_id)
     experiment = plan.experiment
     require_unchanged(plan, fingerprint_models(experiment))
     base = open_checkpoint(experiment.base)
@@ -47,11 +47,23 @@ def export_candidate(run_dir: Path, candidate_id: str, out_dir: Path) -> None:
         digests=_model_digests(plan),
         seed=experiment.seed,
         versions=state.started.versions if isinstance(state.started, Started) else {},
+        headings={name: heading(shown, name) for name in (*shown.objectives, *shown.bounds)},
+        directions=legend(shown),
+        feasibility=_feasibility(shown, member),
     )
     statistics = open_all_statistics(statistics_paths(experiment, plan.fingerprints))
     merge = PreparedMerge(aligned.base, aligned.experts, statistics)
     export_model(merge.merged(member.recipe), base, out_dir, card)
     print(f"{out_dir}: {member.id} exported; README.md tells its scores and how to reproduce them")
+
+
+def _feasibility(shown: Comparison, member: Member) -> str:
+    """In words, whether a member meets the bounds; empty where there are none."""
+    if not shown.bounds:
+        return ""
+    if member.violation == 0.0:
+        return "It meets every bound."
+    return f"It misses its bounds by {member.violation:.3f} of them in all."
 
 
 def find_member(shown: Comparison, wanted: str) -> Member:
