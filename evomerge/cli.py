@@ -9,7 +9,9 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from evomerge.cli_permissions import with_permissions
 from evomerge.errors import ConfigError, EvomergeError
+from evomerge.records import NO_CODE, Permissions
 from evomerge.run.interrupt import SIGNALS, Interrupted
 
 app = typer.Typer(
@@ -51,12 +53,14 @@ def _common(
 
 
 @app.command()
+@with_permissions
 def run(
     config: ConfigPath,
     overrides: Overrides = None,
     out: Annotated[
         Path | None, typer.Option(help="Run directory; runs/<name of the file> by default.")
     ] = None,
+    permissions: Permissions = NO_CODE,
 ) -> None:
     """Run a search, or continue the same search in its directory.
 
@@ -65,14 +69,16 @@ def run(
     _end_at_once_on_signals()
     from evomerge.run.start import run_experiment
 
-    _leave(run_experiment(config, overrides or (), out))
+    _leave(run_experiment(config, overrides or (), out, permissions))
 
 
 @app.command()
+@with_permissions
 def resume(
     run_dir: Annotated[
         Path, typer.Argument(metavar="RUN_DIR|CONFIG", help="A run, or its experiment file.")
     ],
+    permissions: Permissions = NO_CODE,
 ) -> None:
     """Continue a run that was stopped or killed; a finished run is left as it is.
 
@@ -81,7 +87,7 @@ def resume(
     _end_at_once_on_signals()
     from evomerge.run.start import resume_run
 
-    _leave(resume_run(run_dir))
+    _leave(resume_run(run_dir, permissions))
 
 
 @app.command()
@@ -164,11 +170,13 @@ def merge(
 
 
 @app.command()
+@with_permissions
 def evaluate(
     model_dir: Annotated[Path, typer.Argument(help="Model folder, Hugging Face format.")],
     config: ConfigPath,
     overrides: Overrides = None,
     as_json: AsJson = False,
+    permissions: Permissions = NO_CODE,
 ) -> None:
     """Score a model on the search, selection and test items of an experiment.
 
@@ -176,11 +184,18 @@ def evaluate(
     """
     from evomerge.run.evaluating import evaluate_model, print_evaluation
 
-    _print(evaluate_model(model_dir, config, overrides or ()), as_json, print_evaluation)
+    evaluation = evaluate_model(model_dir, config, overrides or (), permissions)
+    _print(evaluation, as_json, print_evaluation)
 
 
 @app.command()
-def validate(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = False) -> None:
+@with_permissions
+def validate(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    permissions: Permissions = NO_CODE,
+) -> None:
     """Check an experiment file, its models and its tasks; run nothing.
 
     Example: evomerge validate experiments/quickstart.yaml
@@ -188,7 +203,7 @@ def validate(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = 
     from evomerge.run.validate import load_experiment
 
     try:
-        load_experiment(config, overrides or ())
+        load_experiment(config, overrides or (), permissions)
     except ConfigError as error:
         if as_json:
             problems = [{"where": p.where, "message": p.message} for p in error.problems]
@@ -202,7 +217,13 @@ def validate(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = 
 
 
 @app.command()
-def plan(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = False) -> None:
+@with_permissions
+def plan(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    permissions: Permissions = NO_CODE,
+) -> None:
     """Foretell what a run takes and can tell, from a few evaluations; write nothing.
 
     Example: evomerge plan experiments/quickstart.yaml --set budget.evaluations=400
@@ -212,7 +233,7 @@ def plan(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = Fals
     from evomerge.run.forecast import forecast_of
     from evomerge.run.forecast_text import print_forecast
 
-    forecast = forecast_of(config, overrides or ())
+    forecast = forecast_of(config, overrides or (), permissions)
     if as_json:
         _print_json(asdict(forecast))
     else:
@@ -220,17 +241,24 @@ def plan(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = Fals
 
 
 @app.command()
-def prepare(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = False) -> None:
+@with_permissions
+def prepare(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    permissions: Permissions = NO_CODE,
+) -> None:
     """Collect the statistics of text that merge methods need, each once; a run does it itself.
 
     Example: evomerge prepare experiments/regmean.yaml
     """
     from evomerge.run.preparing import prepare_experiment, print_preparation
 
-    _print(prepare_experiment(config, overrides or ()), as_json, print_preparation)
+    _print(prepare_experiment(config, overrides or (), permissions), as_json, print_preparation)
 
 
 @app.command()
+@with_permissions
 def submit(
     config: ConfigPath,
     address: Annotated[
@@ -243,6 +271,7 @@ def submit(
         Path | None, typer.Option(help="Folder to upload; CONFIG is relative to it.")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow it to its end.")] = True,
+    permissions: Permissions = NO_CODE,
 ) -> None:
     """Run a search on a Ray cluster as a job of it, and follow its output.
 
@@ -251,7 +280,12 @@ def submit(
     from evomerge.run import submitting
 
     wanted = submitting.submission(
-        config, workers=workers, overrides=overrides or (), out=out, working_dir=working_dir
+        config,
+        workers=workers,
+        overrides=overrides or (),
+        out=out,
+        working_dir=working_dir,
+        permissions=permissions,
     )
     raise typer.Exit(submitting.submit(wanted, address, wait=wait))
 

@@ -9,7 +9,7 @@ from statistics import median, quantiles
 from typing import get_args
 
 from evomerge.config.experiment import Experiment
-from evomerge.records import Phase
+from evomerge.records import NO_CODE, Permissions, Phase
 from evomerge.run.build import load_experiment_tasks, make_plan
 from evomerge.run.plan import Items, Plan
 from evomerge.run.probe import Probe, probe
@@ -95,7 +95,9 @@ class Forecast:
     assumed: tuple[str, ...]
 
 
-def forecast_of(config: Path, overrides: Sequence[str]) -> Forecast:
+def forecast_of(
+    config: Path, overrides: Sequence[str], permissions: Permissions = NO_CODE
+) -> Forecast:
     """What a run of an experiment file will take on this machine.
 
     Raises:
@@ -103,8 +105,8 @@ def forecast_of(config: Path, overrides: Sequence[str]) -> Forecast:
         ModelError: a model cannot be merged.
         ScoringError: no baseline can be scored.
     """
-    experiment = load_experiment(config, overrides)
-    benchmarks = load_experiment_tasks(experiment)
+    experiment = load_experiment(config, overrides, permissions)
+    benchmarks = load_experiment_tasks(experiment, permissions)
     plan = make_plan(experiment, benchmarks)
     seen = probe(plan, benchmarks)
     work = _work(plan, seen)
