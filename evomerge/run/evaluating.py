@@ -15,6 +15,7 @@ from evomerge.run.plan import Plan
 from evomerge.run.validate import load_experiment
 from evomerge.scoring.resident import DTYPES, ResidentModel
 from evomerge.scoring.scorer import Scorer
+from evomerge.tracking.directions import arrow
 
 PHASES: tuple[tuple[Phase, str], ...] = (
     ("search", "objectives"),
@@ -40,7 +41,8 @@ def evaluate_model(model_dir: Path, config: Path, overrides: Sequence[str]) -> d
     scoring = experiment.scoring
     scorer = Scorer(model, benchmarks, batch_size=scoring.batch_size, mode=scoring.mode)
     scored = {key: _score(scorer, plan, phase) for phase, key in PHASES}
-    return {"model": str(model_dir), **scored}
+    minimised = sorted(o.name for o in plan.objectives if not o.measure.higher_is_better)
+    return {"model": str(model_dir), "minimised": minimised, **scored}
 
 
 def print_evaluation(evaluation: Mapping[str, Any]) -> None:
@@ -49,7 +51,8 @@ def print_evaluation(evaluation: Mapping[str, Any]) -> None:
     for phase, key in PHASES:
         for name, score in evaluation[key].items():
             error = "" if score["se"] is None else f" ± {score['se']:.4f}"
-            console.print(f"{phase:<9} {name:<24} {score['mean']:.4f}{error}  n={score['n']}")
+            title = arrow(name, {*evaluation["minimised"]})
+            console.print(f"{phase:<9} {title:<24} {score['mean']:.4f}{error}  n={score['n']}")
 
 
 def _score(scorer: Scorer, plan: Plan, phase: Phase) -> dict[str, dict[str, float | None]]:

@@ -24,6 +24,7 @@ from evomerge.run.plan import Items, Plan
 from evomerge.run.view import comparison
 from evomerge.scoring.reproduce import evaluate_command, write_portable_tasks
 from evomerge.scoring.task_files import find_tasks, read_task
+from evomerge.tracking.directions import heading, legend
 from evomerge.workers.worker import open_all_statistics
 
 TASKS_NAME = "lm_eval_tasks"
@@ -39,9 +40,8 @@ def export_candidate(run_dir: Path, candidate_id: str, out_dir: Path) -> None:
     """
     out_dir = out_dir.resolve()  # `.` has no name of its own
     state, plan = read_run(run_dir)
-    member = find_member(
-        comparison(state, objectives_of(plan, state), plan.baselines), candidate_id
-    )
+    shown = comparison(state, objectives_of(plan, state), plan.baselines)
+    member = find_member(shown, candidate_id)
     experiment = plan.experiment
     require_unchanged(plan, fingerprint_models(experiment))
     base = open_checkpoint(experiment.base)
@@ -58,11 +58,23 @@ def export_candidate(run_dir: Path, candidate_id: str, out_dir: Path) -> None:
         digests=_model_digests(plan),
         seed=experiment.seed,
         versions=state.started.versions if isinstance(state.started, Started) else {},
+        headings={name: heading(shown, name) for name in (*shown.objectives, *shown.bounds)},
+        directions=legend(shown),
+        feasibility=_feasibility(shown, member),
     )
     statistics = open_all_statistics(statistics_paths(experiment, plan.fingerprints))
     merge = PreparedMerge(aligned.base, aligned.experts, statistics)
     export_model(merge.merged(member.recipe), base, out_dir, card)
     print(f"{out_dir}: {member.id} exported; README.md tells its scores and how to reproduce them")
+
+
+def _feasibility(shown: Comparison, member: Member) -> str:
+    """In words, whether a member meets the bounds; empty where there are none."""
+    if not shown.bounds:
+        return ""
+    if member.violation == 0.0:
+        return "It meets every bound."
+    return f"It misses its bounds by {member.violation:.3f} of them in all."
 
 
 def find_member(shown: Comparison, wanted: str) -> Member:
