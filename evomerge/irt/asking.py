@@ -21,8 +21,9 @@ from evomerge.irt.rescore import rescored
 from evomerge.irt.trait_bank import TraitBank
 from evomerge.records import Estimate, TaskScores
 
-N_ROUNDS = 3
-"""Batches in which the chosen items are asked: few, as a small batch wastes the forward pass."""
+N_ROUNDS = 4
+"""Batches in which the chosen items are asked. On the zoo four cost no more than one, eight a third
+more, while the error at 50 items is .66 and .63 times that of a mean (one batch: .87)."""
 
 FEWEST_FRESH = 2
 """Random items that can correct a model."""
