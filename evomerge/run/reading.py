@@ -74,7 +74,7 @@ def print_status(status: Mapping[str, Any]) -> None:
     holder = f" (held by {status['holder']})" if status["holder"] else ""
     console.print(f"{status['run_dir']}: {status['state']}{holder}", soft_wrap=True, markup=False)
     console.print(f"evaluations  {status['n_done']}/{status['n_total']}")
-    if status["phase"] != "search":
+    if status["phase"] != "search" and status["state"] != "finished":
         console.print(f"phase        {status['phase']}")
     for name, word in (("n_rescored", "selection"), ("n_tested", "test")):
         if status[name]:

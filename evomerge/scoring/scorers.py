@@ -1,18 +1,19 @@
 """A scorer for every benchmark of a run, by its kind."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from evomerge.errors import ScoringError
 from evomerge.records import TaskScores
-from evomerge.scoring.benchmark import TaskBenchmark
+from evomerge.scoring.benchmark import Benchmark, TaskBenchmark
 from evomerge.scoring.divergence import DivergenceScorer
 from evomerge.scoring.model_size import ModelBenchmark, SizeScorer
 from evomerge.scoring.perplexity import PerplexityScorer
 from evomerge.scoring.resident import ResidentModel, load_config, load_tokenizer
 from evomerge.scoring.scorer import Mode, Scorer
+from evomerge.scoring.task_group import TaskGroup
 from evomerge.scoring.text_benchmark import TextBenchmark
 from evomerge.scoring.tokenising import tokenise
 
@@ -97,9 +98,17 @@ def tokenised(benchmarks: Mapping[str, AnyBenchmark], model: Path) -> dict[str, 
         ModelError: the folder has no tokenizer that can be loaded.
     """
     tokenizer, config = load_tokenizer(model), load_config(model)
-    return {
-        name: replace(own, tokens=own.tokens or tokenise(own, tokenizer, config))
-        if isinstance(own, Benchmark)
-        else own
-        for name, own in benchmarks.items()
-    }
+
+    def with_tokens(task: Benchmark) -> Benchmark:
+        return replace(task, tokens=task.tokens or tokenise(task, tokenizer, config))
+
+    return {name: _each_task(own, with_tokens) for name, own in benchmarks.items()}
+
+
+def _each_task(benchmark: AnyBenchmark, change: Callable[[Benchmark], Benchmark]) -> AnyBenchmark:
+    """The benchmark with each task of it changed."""
+    if isinstance(benchmark, Benchmark):
+        return change(benchmark)
+    if isinstance(benchmark, TaskGroup):
+        return replace(benchmark, parts=tuple(map(change, benchmark.parts)))
+    return benchmark
