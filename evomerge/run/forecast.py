@@ -16,7 +16,7 @@ from evomerge.run.probe import Probe, probe
 from evomerge.run.resolution import Resolution, disagreement, probable_mean, resolution
 from evomerge.run.sizes import Sizes, sizes_of
 from evomerge.run.validate import load_experiment
-from evomerge.scoring.benchmark import Benchmark
+from evomerge.scoring.scorers import AnyBenchmark
 
 PHASES = get_args(Phase)
 
@@ -219,7 +219,7 @@ def _memory(experiment: Experiment, seen: Probe, n_workers: int) -> dict[str, in
 
 
 def _objectives(
-    plan: Plan, benchmarks: Mapping[str, Benchmark], seen: Probe
+    plan: Plan, benchmarks: Mapping[str, AnyBenchmark], seen: Probe
 ) -> dict[str, dict[Phase, Resolution]]:
     found: dict[str, dict[Phase, Resolution]] = {}
     items = {**plan.items, "search": plan.search_items(plan.n_calibration)}

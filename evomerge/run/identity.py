@@ -3,8 +3,10 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from importlib.metadata import version
 from typing import Any
 
+from evomerge import __version__
 from evomerge.merge.methods import LINEAR, TASK_ARITHMETIC
 from evomerge.records import Recipe
 from evomerge.run.plan import Plan
@@ -53,6 +55,30 @@ def benchmark_parts(plan: Plan, name: str) -> Parts:
     if reference := references(plan.experiment).get(name):
         parts["reference"] = merge_parts(plan, plan.baselines[reference])
     return parts
+
+
+def scoring_parts(plan: Plan) -> Parts:
+    """What the last bit of a score depends on: how passes are computed, and by which code."""
+    scoring = plan.experiment.scoring
+    code = ("evomerge", "torch", "transformers", "lm_eval")
+    return {
+        "dtype": plan.dtype,
+        "mode": scoring.mode,
+        "batch_size": scoring.batch_size,
+        "threads": scoring.threads,
+        "versions": {name: known for name, known in versions().items() if name in code},
+    }
+
+
+def reference_digest(plan: Plan, benchmark: str) -> str:
+    """What the logits of a benchmark's reference depend on."""
+    return digest_of({"of": benchmark_parts(plan, benchmark), "by": scoring_parts(plan)})
+
+
+def versions() -> dict[str, str]:
+    """The versions of the packages that a score depends on."""
+    names = ("torch", "transformers", "lm_eval", "numpy", "pymoo", "safetensors")
+    return {"evomerge": __version__, **{name: version(name) for name in names}}
 
 
 def _coefficients(recipe: Recipe, *, expert: int) -> Iterator[float]:

@@ -25,6 +25,7 @@ NOT_IDENTITY: dict[str, Any] = {
     "base": True,
     "experts": True,
     "tasks_path": True,
+    "objectives": {"__all__": {"text", "test_text"}},
     "tracking": True,
     "workers": True,
     "address": True,
@@ -34,7 +35,7 @@ NOT_IDENTITY: dict[str, Any] = {
 }
 """What may differ between two runs of the same experiment: where things lie, and who watches.
 
-Models, tasks and statistics are compared by their fingerprints instead of their paths.
+Models, tasks, texts and statistics are compared by their fingerprints instead of their paths.
 """
 
 
@@ -48,8 +49,8 @@ class Plan:
         items: the documents of each phase by task, disjoint. The search asks some of its own, in
             the order in which they stand here (`order`); selection and test score all of theirs.
         dtype: the dtype that forward passes compute in.
-        fingerprints: a digest of each model, task and statistic, by `model:<name>`, `task:<name>`
-            and `statistics:<kind>:<model>`.
+        fingerprints: a digest of each model, benchmark and statistic, by `model:<name>`,
+            `task:<name>` and `statistics:<kind>:<model>`.
         notes: in words, where the items are not what the experiment wants.
     """
 

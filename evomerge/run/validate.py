@@ -10,6 +10,7 @@ from evomerge.errors import ConfigError, Problem
 from evomerge.run.check_merge import check_merge
 from evomerge.run.check_models import check_models
 from evomerge.run.check_search import check_search
+from evomerge.run.check_texts import check_texts
 from evomerge.scoring.check import check_benchmarks
 
 
@@ -35,6 +36,7 @@ def check_experiment(experiment: Experiment, located: Located) -> list[Problem]:
         *check_search(experiment, located),
         *check_models(experiment, located),
         *_check_tasks(experiment, located),
+        *check_texts(experiment, located),
     ]
 
 

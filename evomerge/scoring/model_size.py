@@ -2,13 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from evomerge.records import Measure, TaskScores, measure_key
 from evomerge.scoring.metrics import Metric
 from evomerge.scoring.resident import ResidentModel
 
-SizeMetric = Literal["parameters", "layers"]
 MODEL = "model"
 """The name of the benchmark."""
 
@@ -18,10 +16,10 @@ class ModelBenchmark:
     """The model itself, its one item: nothing that is asked of it, so nothing to be uncertain of.
 
     Args:
-        sizes: what is wanted of it.
+        sizes: what is wanted of it, of the names in `SIZES`.
     """
 
-    sizes: tuple[SizeMetric, ...]
+    sizes: tuple[str, ...]
     name: str = MODEL
     n_items: int = 1
 
@@ -30,6 +28,11 @@ class ModelBenchmark:
         """What is measured of its item."""
         measure = Measure("exact", higher_is_better=False)
         return tuple(Metric(measure_key(self.name, size), size, "", measure) for size in self.sizes)
+
+    @property
+    def contents(self) -> list[str]:
+        """What its item is, as text."""
+        return [self.name]
 
     @property
     def digest(self) -> str:
