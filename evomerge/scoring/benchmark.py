@@ -89,7 +89,7 @@ class Benchmark:
 
     @property
     def output_type(self) -> str:
-        """`generate_until`, `multiple_choice`, `loglikelihood`."""
+        """`generate_until`, `multiple_choice`, `loglikelihood` or `loglikelihood_rolling`."""
         return str(self.task.OUTPUT_TYPE)
 
     @property
@@ -240,7 +240,7 @@ def _load_task(local: LocalTask) -> ConfigurableTask:
     count_documents(local)
     manager = TaskManager(include_defaults=False)
     try:
-        with _quiet():
+        with quiet():
             task = manager.load(copy.deepcopy(local.config))["tasks"][local.name]
     except _TASK_ERRORS as error:
         raise ScoringError(
@@ -274,7 +274,7 @@ def _set_fewshot(name: str, task: ConfigurableTask, num_fewshot: int | None, see
 def _compile(name: str, task: ConfigurableTask, wanted: Sequence[str | None]) -> Benchmark:
     metrics = choose_metrics(name, task, wanted)
     try:
-        with _quiet():
+        with quiet():
             task.build_all_requests()
     except _TASK_ERRORS as error:
         raise ScoringError(
@@ -296,7 +296,7 @@ def _compile(name: str, task: ConfigurableTask, wanted: Sequence[str | None]) ->
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the progress bars of lm-eval and datasets."""
+def quiet() -> Iterator[None]:
+    """Keep the progress bars of lm-eval and datasets off the terminal."""
     with contextlib.redirect_stderr(io.StringIO()):
         yield

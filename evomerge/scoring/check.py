@@ -15,7 +15,9 @@ from evomerge.scoring.task_files import (
     read_task,
 )
 
-SUPPORTED_OUTPUT_TYPES = ("generate_until", "multiple_choice", "loglikelihood")
+SUPPORTED_OUTPUT_TYPES = (
+    "generate_until", "multiple_choice", "loglikelihood", "loglikelihood_rolling"
+)  # fmt: skip
 
 
 def check_benchmarks(

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from lm_eval.models.huggingface import HFLM
 
 from evomerge.errors import ScoringError
-from evomerge.scoring.benchmark import Benchmark
+from evomerge.scoring.benchmark import Benchmark, ItemResult, quiet
 from evomerge.scoring.resident import ResidentModel
 
 
@@ -14,8 +14,10 @@ def wrap(model: ResidentModel, batch_size: int) -> HFLM:
     return HFLM(pretrained=model.model, tokenizer=model.tokenizer, batch_size=batch_size)
 
 
-def score_items(lm: HFLM, benchmark: Benchmark, items: Sequence[int]) -> Mapping[int, float]:
-    """The metric of each item, by lm-eval's model, filters and rules.
+def score_items(
+    lm: HFLM, benchmark: Benchmark, items: Sequence[int]
+) -> Mapping[int, Mapping[str, ItemResult]]:
+    """The metrics of each item by key, by lm-eval's model, filters and rules; not those of ours.
 
     Raises:
         ScoringError: lm-eval refuses a request.
@@ -25,12 +27,13 @@ def score_items(lm: HFLM, benchmark: Benchmark, items: Sequence[int]) -> Mapping
     if not flat:
         return {}
     try:
-        responses = iter(getattr(lm, flat[0].request_type)(flat, disable_tqdm=True))
+        with quiet():  # rolling windows are shown whatever is said here
+            responses = iter(getattr(lm, flat[0].request_type)(flat, disable_tqdm=True))
     except AssertionError as error:
         raise ScoringError(
             f"lm-eval cannot score benchmark {benchmark.name!r}: {error or 'a request is empty'}"
         ) from error
     return {
-        item: benchmark.value(item, [next(responses) for _ in own])
+        item: benchmark.values(item, [next(responses) for _ in own])
         for item, own in zip(items, requests, strict=True)
     }

@@ -10,7 +10,7 @@ from lm_eval.models.huggingface import HFLM
 from evomerge.errors import ScoringError
 from evomerge.records import TaskScores
 from evomerge.scoring import reference
-from evomerge.scoring.benchmark import Benchmark
+from evomerge.scoring.benchmark import Benchmark, ItemResult
 from evomerge.scoring.choices import ChoiceScorer
 from evomerge.scoring.greedy import GreedyScorer
 from evomerge.scoring.resident import NonFiniteScore, ResidentModel
@@ -56,14 +56,20 @@ class Scorer:
             decided = self._fast[task].decide(unique) if task in self._fast else {}
             values = {item: value for item, value in decided.items() if value is not None}
             undecided = [item for item in unique if item not in values]
-            values |= reference.score_items(self._lm, benchmark, undecided)
-        for item, value in values.items():
+            rest = reference.score_items(self._lm, benchmark, undecided)
+        key = benchmark.metrics[0].key
+        pairs: dict[int, tuple[float, float | None]] = {
+            item: (value, None) for item, value in values.items()
+        }
+        pairs |= {item: _pair(own[key]) for item, own in rest.items()}
+        for item, (value, _) in pairs.items():
             if not math.isfinite(value):
                 raise NonFiniteScore(
                     f"{benchmark.metric} of item {item} of benchmark {task!r} is {value}, "
                     "expected a finite number"
                 )
-        return TaskScores(tuple(items), tuple(values[item] for item in items))
+        weights = [weight for item in items if (weight := pairs[item][1]) is not None]
+        return TaskScores(tuple(items), tuple(pairs[item][0] for item in items), tuple(weights))
 
     def _checked(self, task: str, items: Sequence[int]) -> Benchmark:
         if task not in self._benchmarks:
@@ -76,6 +82,10 @@ class Scorer:
                 f"benchmark {task!r} has items 0 to {benchmark.n_items - 1}, not {wrong[0]}"
             )
         return benchmark
+
+
+def _pair(result: ItemResult) -> tuple[float, float | None]:
+    return result if isinstance(result, tuple) else (result, None)
 
 
 def _fast_scorer(model: ResidentModel, lm: HFLM, benchmark: Benchmark) -> FastScorer | None:

@@ -172,8 +172,8 @@ BROKEN = {
     "an output type": (
         "words_test", lambda t: replace(
             t / "words_test.yaml", "output_type: generate_until",
-            "output_type: loglikelihood_rolling"),
-        r"output_type 'loglikelihood_rolling', expected one of generate_until"),
+            "output_type: multiple_rounds"),
+        r"output_type 'multiple_rounds', expected one of generate_until"),
     "a file that includes itself": (
         "words_test", lambda t: replace(
             t / "words_test.yaml", "task:", "include: words_test.yaml\ntask:"),
