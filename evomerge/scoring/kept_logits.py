@@ -20,7 +20,8 @@ def read_logits(path: Path) -> dict[int, Tensor]:
     """The logits in a file, `(n_vocab,)` by item; none where there is no file or it is damaged."""
     try:
         with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in ("items", "logits")}
+            # Copies: what is mapped would change with the file.
+            tensors = {name: file.get_tensor(name).clone() for name in ("items", "logits")}
             digest = (file.metadata() or {}).get("digest")
         if digest != _digest(tensors):
             raise ValueError("they were changed since they were written")

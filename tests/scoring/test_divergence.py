@@ -15,7 +15,7 @@ from evomerge.scoring.kept_logits import read_logits, write_logits
 from evomerge.scoring.resident import ResidentModel
 from evomerge.scoring.scorers import Scorers
 from evomerge.scoring.text_benchmark import TextBenchmark, load_text
-from tests.scoring.text_folders import sentences, write_plain
+from tests.texts import sentences, write_plain
 from tests.tiny import TinyZoo
 
 KEY = "text:p:kl"

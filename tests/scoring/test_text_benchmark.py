@@ -8,7 +8,7 @@ from evomerge.errors import ModelError, UsageError
 from evomerge.scoring.resident import load_tokenizer
 from evomerge.scoring.text_benchmark import load_text
 from evomerge.scoring.text_files import LONGEST
-from tests.scoring.text_folders import sentences, write_jsonl, write_plain
+from tests.texts import sentences, write_jsonl, write_plain
 from tests.tiny import TinyZoo, write_tokenizer
 
 
