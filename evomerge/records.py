@@ -108,10 +108,12 @@ class Measure:
     """How the item results of a metric add up to its score, by lm-eval's name for that.
 
     `mean`, `weighted_mean`, `perplexity`, `weighted_perplexity`, `bits_per_byte`, `f1`, … .
+    `is_share` says that the score lies in [0, 1] by nature, as an accuracy does.
     """
 
     aggregation: str = "mean"
     higher_is_better: bool = True
+    is_share: bool = False
 
 
 @dataclass(frozen=True)
@@ -201,16 +203,43 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class Bound:
+    """What a measured value is held to, `relation` to `limit`; `text` as the experiment has it.
+
+    The limit is NaN as long as the baseline that it is a multiple of has no score.
+    """
+
+    relation: Literal[">=", "<="]
+    limit: float
+    text: str = ""
+
+    def shortfall(self, value: float) -> float:
+        """What is missing as a part of |limit|, or as it is where that is zero; 0 if it holds."""
+        missing = self.limit - value if self.relation == ">=" else value - self.limit
+        return missing / (abs(self.limit) or 1.0) if missing > 0.0 else 0.0
+
+
+@dataclass(frozen=True)
 class Evaluation:
-    """A candidate with an estimate of every objective; larger is better."""
+    """A candidate with estimates of its objectives, and of what is held to a bound.
+
+    Estimates are as natural as their metrics. `minimised` names the objectives of which smaller is
+    better; `violation` is the sum of the bounds' shortfalls, 0 for a feasible candidate.
+    """
 
     candidate: Candidate
     objectives: Mapping[str, Estimate]
+    minimised: frozenset[str] = frozenset()
+    constraints: Mapping[str, Estimate] = field(default_factory=dict)
+    violation: float = 0.0
 
     @property
     def means(self) -> tuple[float, ...]:
-        """The objectives' means in their order, as a point to be maximised."""
-        return tuple(estimate.mean for estimate in self.objectives.values())
+        """The objectives' means in their order, signed: a point to be maximised."""
+        return tuple(
+            -estimate.mean if name in self.minimised else estimate.mean
+            for name, estimate in self.objectives.items()
+        )
 
 
 @dataclass(frozen=True)
@@ -257,7 +286,9 @@ class Member:
 
     `objectives` are estimates on the search items, `test` on the test items of the same
     objectives (empty until the front has been re-scored). `means` are the plain means of the same
-    search items where `objectives` are estimated otherwise, else empty.
+    search items where `objectives` are estimated otherwise, else empty. `constraints` are estimates
+    of what is held to a bound, on the search items; `test` has them too. `violation` is 0 where all
+    bounds hold.
     """
 
     id: str
@@ -265,11 +296,18 @@ class Member:
     objectives: Mapping[str, Estimate]
     test: Mapping[str, Estimate] = field(default_factory=dict)
     means: Mapping[str, Estimate] = field(default_factory=dict)
+    constraints: Mapping[str, Estimate] = field(default_factory=dict)
+    violation: float = 0.0
 
 
 @dataclass(frozen=True)
 class Progress:
-    """The state of a search at one moment, as far as a spectator cares."""
+    """The state of a search at one moment, as far as a spectator cares.
+
+    `best` is of feasible candidates alone, natural, and the smallest of an objective in
+    `minimised`. `n_feasible` is None where nothing is held to a bound; `n_front` counts feasible
+    candidates.
+    """
 
     n_done: int
     n_failed: int
@@ -280,16 +318,30 @@ class Progress:
     failures: Mapping[str, int] = field(default_factory=dict)
     time_s: float = 0.0
     """The moment as seconds since the epoch, from the journal's own clock."""
+    minimised: frozenset[str] = frozenset()
+    n_feasible: int | None = None
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The front beside the baselines: what a report shows."""
+    """The front beside the baselines: what a report shows.
+
+    `measures` has one for each objective and each name in `bounds`, and may lack those that are
+    shares, larger the better. The front holds feasible members; while there is none, those that
+    miss their bounds by the least.
+    """
 
     objectives: tuple[str, ...]
     front: tuple[Member, ...]
     baselines: Mapping[str, Member]
     dominated: tuple[Member, ...] = ()
+    measures: Mapping[str, Measure] = field(default_factory=dict)
+    bounds: Mapping[str, Bound] = field(default_factory=dict)
+
+    @property
+    def is_feasible(self) -> bool:
+        """Whether the members of the front meet every bound."""
+        return all(member.violation == 0.0 for member in self.front)
 
     def members(self) -> Iterator[Member]:
         """Every member of the front, then every baseline."""

@@ -19,6 +19,9 @@ from evomerge.irt.estimator import (
 from evomerge.irt.traits import Traits, logistic
 
 N_NEWTON = 25
+CLOSE = 1e-4
+"""Steps of Newton's method as small as this end it."""
+
 BARELY = 1e-6
 """The precision of a prior that only keeps steps finite where a likelihood has no maximum."""
 
@@ -188,20 +191,24 @@ def _most_likely(
     Newton's method from the prior's centre.
     """
     require_seen(seen, 1, "an ability")
-    slopes = traits.slopes @ directions.T  # (J, M): what x does to every logit
+    # In float32: a likelihood is flat enough around its maximum for rounding not to matter.
+    slopes = (traits.slopes @ directions.T).astype(np.float32)  # (J, M): what x does to a logit
+    intercepts = traits.intercepts.astype(np.float32)
     n_mixed = len(directions)
     x = np.tile(centre, (len(seen), 1))
     outer = (slopes[:, :, None] * slopes[:, None, :]).reshape(len(slopes), -1)
+    asked, correct = seen.astype(np.float32), (seen & right).astype(np.float32)
     for _ in range(N_NEWTON):
-        chance = logistic(x @ slopes.T + traits.intercepts)
-        gradient = np.where(seen, right - chance, 0.0) @ slopes - (x - centre) @ precision
-        curvature = (np.where(seen, chance * (1.0 - chance), 0.0) @ outer).reshape(
-            len(x), n_mixed, n_mixed
-        )
-        curvature += precision + 1e-3 * np.eye(n_mixed)  # solvable where all is flat
+        chance = logistic(x.astype(np.float32) @ slopes.T + intercepts)
+        gradient = (correct - asked * chance) @ slopes - (x - centre) @ precision
+        curvature = (asked * chance * (1.0 - chance) @ outer).reshape(len(x), n_mixed, n_mixed)
+        # The last term keeps it solvable where all is flat.
+        curvature = curvature + precision + 1e-3 * np.eye(n_mixed)
         step = np.linalg.solve(curvature, gradient[..., None])[..., 0]
         longest = np.abs(step).max(axis=1, keepdims=True)
         x = x + step * np.minimum(1.0, 1.0 / np.maximum(longest, 1e-9))
+        if longest.max() < CLOSE:
+            break
     return np.asarray(x @ directions)
 
 

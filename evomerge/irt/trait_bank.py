@@ -14,7 +14,8 @@ from numpy.typing import ArrayLike
 from evomerge.errors import CalibrationError
 from evomerge.irt.adaptive import Adaptive, Validation, fit_adaptive, flag_items
 from evomerge.irt.estimator import FloatArray, OnTask
-from evomerge.irt.traits import Traits, normal_nodes, parameter_errors
+from evomerge.irt.precision import parameter_errors
+from evomerge.irt.traits import Traits, normal_nodes
 
 FORMAT = "evomerge item bank 2"
 

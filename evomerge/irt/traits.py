@@ -2,26 +2,30 @@
 
     P(right | θ) = σ(a_j · θ + d_j),  θ ∈ R^D
 
-is the multidimensional two-parameter logistic model of Reckase (2009). The distribution of θ is not
-taken to be normal: it is a histogram over fixed nodes, estimated with the items' parameters by
-the EM algorithm of Bock and Aitkin (1981), https://doi.org/10.1007/BF02293801. Merges crowd near
-their endpoints and where coefficients are good, so the histogram is a soft prior from the
-endpoints' and their merges' abilities: none is impossible that a node stands for.
+is the multidimensional two-parameter logistic model of Reckase (2009); with lower asymptotes,
+P = c_j + (1 − c_j) σ(a_j · θ + d_j), the three-parameter one. The distribution of θ is not taken
+to be normal: it is a histogram over fixed nodes, estimated with the items' parameters by the EM
+algorithm of Bock and Aitkin (1981), https://doi.org/10.1007/BF02293801. Merges crowd near their
+endpoints and where coefficients are good, so the histogram is a soft prior from the endpoints' and
+their merges' abilities: none is impossible that a node stands for.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import NormalDist
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from evomerge.irt.estimator import BoolArray, Estimates, FloatArray, checked_responses
 
+Precision = TypeVar("Precision", np.float32, np.float64)
+
 N_TRAITS = 3
 N_NODES = 512
-N_STEPS = 40
+N_STEPS = 20
 SLOPE_SD = 1.0
 INTERCEPT_SD = 2.0
 PRIOR_MODELS = 20.0
@@ -37,21 +41,36 @@ class Traits:
         intercepts: `(J,)` d, in logits.
         nodes: `(n_nodes, D)` abilities.
         log_prior: `(n_nodes,)` logarithm of their probabilities.
+        guessing: `(J,)` lower asymptotes c in [0, 1); None where all are zero.
     """
 
     slopes: FloatArray
     intercepts: FloatArray
     nodes: FloatArray
     log_prior: FloatArray
+    guessing: FloatArray | None = None
 
     @cached_property
     def right(self) -> FloatArray:
         """P at every node, `(n_nodes, J)`."""
-        return np.asarray(logistic(self._logits))
+        return self.chance(self.nodes)
+
+    def chance(self, abilities: FloatArray) -> FloatArray:
+        """P at any abilities `(n, D)`, `(n, J)`."""
+        curve = np.asarray(logistic(abilities @ self.slopes.T + self.intercepts))
+        return curve if self.guessing is None else self.guessing + (1.0 - self.guessing) * curve
 
     @cached_property
-    def _logits(self) -> FloatArray:
-        return np.clip(self.nodes @ self.slopes.T + self.intercepts, -30.0, 30.0)
+    def shares(self) -> FloatArray:
+        """P of each item for a model that nothing is known of, `(J,)`."""
+        return np.asarray(np.exp(self.log_prior) @ self.right)
+
+    @cached_property
+    def _log_odds(self) -> FloatArray:
+        """log P − log(1 − P) at every node: what a right answer adds to that of a wrong one."""
+        if self.guessing is None:
+            return np.clip(self.nodes @ self.slopes.T + self.intercepts, -30.0, 30.0)
+        return np.asarray(np.log(self.right) - self._log_wrong)
 
     @cached_property
     def _log_wrong(self) -> FloatArray:
@@ -63,10 +82,17 @@ class Traits:
 
     def posterior(self, seen: BoolArray, right: BoolArray) -> FloatArray:
         """The probability of every node given each model's answers, `(n_models, n_nodes)`."""
+        return _normalised(self._log_weights(seen, right))
+
+    def log_likelihood(self, seen: BoolArray, right: BoolArray) -> FloatArray:
+        """log E[Π_seen P^y (1 − P)^(1 − y)], over the prior, `(n_models,)`."""
+        log_weights = self._log_weights(seen, right)
+        return np.asarray(np.logaddexp.reduce(log_weights, axis=1))
+
+    def _log_weights(self, seen: BoolArray, right: BoolArray) -> FloatArray:
         answered, correct = seen.astype(np.float64), (seen & right).astype(np.float64)
-        log_weights = self.log_prior + correct @ self._logits.T + answered @ self._log_wrong.T
-        weights = np.exp(log_weights - log_weights.max(axis=1, keepdims=True))
-        return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+        log_weights = self.log_prior + correct @ self._log_odds.T + answered @ self._log_wrong.T
+        return np.asarray(log_weights)
 
     def predictions(self, seen: BoolArray, right: BoolArray) -> FloatArray:
         """E[P] of every item given each model's answers, `(n_models, J)`."""
@@ -123,31 +149,40 @@ def fit_traits(responses: ArrayLike, n_traits: int = N_TRAITS, *, histogram: boo
     """
     answers = checked_responses(responses)
     nodes = normal_nodes(N_NODES, n_traits)
-    design = _design(nodes)
+    # Sums over models and items are taken in float32, in half the time and far finer than the data.
+    design, single = _design(nodes).astype(np.float32), answers.astype(np.float32)
     parameters = _start(answers, n_traits)  # (J, D + 1)
     log_prior = np.full(len(nodes), -np.log(len(nodes)))
     for _ in range(N_STEPS):
-        traits = Traits(parameters[:, :-1], parameters[:, -1], nodes, log_prior)
-        weights = traits.posterior(np.ones(answers.shape, dtype=bool), answers > 0.5)
-        mass, n_right = weights.sum(axis=0), answers.T @ weights  # (n_nodes,), (J, n_nodes)
-        parameters = _maximise(parameters, design, mass, n_right)
+        logits = np.clip(design @ parameters.T.astype(np.float32), -30.0, 30.0)  # (n_nodes, J)
+        right = logistic(logits)
+        log_wrong = np.minimum(-logits, 0.0) - np.log1p(np.exp(-np.abs(logits)))
+        weights = _normalised(log_prior + single @ logits.T + log_wrong.sum(axis=1))
+        mass, n_right = weights.sum(axis=0), single.T @ weights.astype(np.float32)  # (J, n_nodes)
+        parameters = _maximise(parameters, design, mass, n_right, right)
         if histogram:
-            smooth = mass + PRIOR_MODELS / len(nodes)
-            log_prior = np.log(smooth / smooth.sum())
+            log_prior = _log_histogram(mass)
     return Traits(parameters[:, :-1], parameters[:, -1], nodes, log_prior)
 
 
-def parameter_errors(traits: Traits, responses: ArrayLike) -> FloatArray:
-    """Standard errors of a and d, `(J, D + 1)`, on the models that they were fitted to.
-
-    The inverse of the penalised curvature at the fit, abilities taken as their posterior: too small
-    by what is not known of these models' abilities, which is little when they answered all items.
-    """
-    answers = checked_responses(responses)
+def with_histogram(traits: Traits, responses: ArrayLike) -> Traits:
+    """The same items' parameters, with the distribution of abilities that these models show."""
+    answers = checked_responses(responses) > 0.5
     everything = np.ones(answers.shape, dtype=bool)
-    mass = traits.posterior(everything, answers > 0.5).sum(axis=0)
-    curvature = _curvature(_design(traits.nodes), mass, traits.right)
-    return np.asarray(np.sqrt(np.linalg.inv(curvature).diagonal(axis1=1, axis2=2)))
+    for _ in range(N_STEPS):
+        mass = traits.posterior(everything, answers).sum(axis=0)
+        traits = replace(traits, log_prior=_log_histogram(mass))
+    return traits
+
+
+def _log_histogram(mass: FloatArray) -> FloatArray:
+    smooth = mass + PRIOR_MODELS / len(mass)
+    return np.asarray(np.log(smooth / smooth.sum()))
+
+
+def _normalised(log_weights: FloatArray) -> FloatArray:
+    weights = np.exp(log_weights - log_weights.max(axis=1, keepdims=True))
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
 
 def _design(nodes: FloatArray) -> FloatArray:
@@ -158,11 +193,13 @@ def _precision(n_traits: int) -> FloatArray:
     return np.array([SLOPE_SD**-2] * n_traits + [INTERCEPT_SD**-2])
 
 
-def _curvature(design: FloatArray, mass: FloatArray, right: FloatArray) -> FloatArray:
+def _curvature(
+    design: NDArray[np.floating], mass: NDArray[np.floating], right: NDArray[np.floating]
+) -> FloatArray:
     """Minus the second derivatives of every item's log posterior, `(J, D + 1, D + 1)`."""
     n_parameters = design.shape[1]
     products = (design[:, :, None] * design[:, None, :]).reshape(len(design), -1)
-    information = (mass[:, None] * right * (1.0 - right)).T @ products
+    information = (mass[:, None].astype(right.dtype) * right * (1.0 - right)).T @ products
     shaped = information.reshape(-1, n_parameters, n_parameters)
     return np.asarray(shaped + np.diag(_precision(n_parameters - 1)))
 
@@ -186,7 +223,7 @@ def normal_nodes(n_nodes: int, n_traits: int) -> FloatArray:
     return np.array([[quantile(float(share)) for share in row] for row in clipped])
 
 
-def logistic(logits: FloatArray) -> FloatArray:
+def logistic(logits: NDArray[Precision]) -> NDArray[Precision]:
     """σ(z), for logits whose absolute value is cut at 30, where it is 0 or 1 but for 1e-13."""
     return np.asarray(1.0 / (1.0 + np.exp(-np.clip(logits, -30.0, 30.0))))
 
@@ -208,11 +245,19 @@ def _start(answers: FloatArray, n_traits: int) -> FloatArray:
 
 
 def _maximise(
-    parameters: FloatArray, design: FloatArray, mass: FloatArray, n_right: FloatArray
+    parameters: FloatArray,
+    design: NDArray[np.floating],
+    mass: NDArray[np.floating],
+    n_right: NDArray[np.floating],
+    right: NDArray[np.floating],
 ) -> FloatArray:
-    """A Newton step of every item's penalised logistic regression on the nodes."""
-    right = logistic(design @ parameters.T)  # (n_nodes, J)
-    gradient = (n_right - (mass[:, None] * right).T) @ design
+    """A Newton step of every item's penalised logistic regression on the nodes.
+
+    `n_right`: `(J, n_nodes)` models at each node that answered rightly; `right`: P at the nodes.
+    """
+    gradient = ((n_right - (mass[:, None].astype(right.dtype) * right).T) @ design).astype(
+        np.float64
+    )
     gradient -= (parameters - parameters.mean(axis=0)) * _precision(parameters.shape[1] - 1)
     curvature = _curvature(design, mass, right)
     step = np.linalg.solve(curvature, gradient[..., None])[..., 0]

@@ -9,7 +9,7 @@ jackknife.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from evomerge.records import Estimate, Measure, TaskScores
 
@@ -27,6 +27,21 @@ def aggregate(scores: TaskScores, measure: Measure) -> Estimate:
     standard error is NaN for a single item.
     """
     return AGGREGATIONS[measure.aggregation](scores)
+
+
+def agreement(scores: TaskScores, others: Sequence[TaskScores]) -> Estimate:
+    """The mean over items of the share of other models that gave the same answer.
+
+    Label-free selection of AdaMMS (Du et al. 2025, https://arxiv.org/abs/2503.23733): where merges
+    nearby answer alike, they answer well. Items that none of the others was asked count for none.
+    """
+    answers = [dict(zip(other.items, other.values, strict=True)) for other in others]
+    shares = []
+    for item, value in zip(scores.items, scores.values, strict=True):
+        asked = [known[item] == value for known in answers if item in known]
+        if asked:
+            shares.append(sum(asked) / len(asked))
+    return Estimate.of(shares) if shares else Estimate(math.nan, math.nan, 0)
 
 
 def _mean(scores: TaskScores) -> Estimate:

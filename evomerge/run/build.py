@@ -5,14 +5,15 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Protocol
 
 from evomerge.checkpoint.adapter import open_stored
 from evomerge.checkpoint.fingerprint import fingerprint
 from evomerge.checkpoint.reader import open_checkpoint
 from evomerge.config.experiment import Experiment, Objective
-from evomerge.errors import ModelError
+from evomerge.errors import ModelError, ScoringError
 from evomerge.merge.groups import layer_groups
-from evomerge.records import TensorInfo
+from evomerge.records import Measure, TensorInfo, measure_key
 from evomerge.run.dividing import divide
 from evomerge.run.identity import reference_digest, versions
 from evomerge.run.needed import statistics_digests, statistics_paths
@@ -59,7 +60,8 @@ def make_plan(experiment: Experiment, benchmarks: Mapping[str, AnyBenchmark]) ->
 
     Raises:
         ModelError: a model cannot be read.
-        ScoringError: the base's dtype is none to compute in, or a task has too few documents.
+        ScoringError: the base's dtype is none to compute in, a task has too few documents, or an
+            objective is measured otherwise in the test.
         UsageError: a text cannot be read.
     """
     infos = open_checkpoint(experiment.base).infos()
@@ -78,8 +80,37 @@ def make_plan(experiment: Experiment, benchmarks: Mapping[str, AnyBenchmark]) ->
         items=division.items,
         dtype=dtype,
         fingerprints=models | tasks | statistics_digests(experiment, dtype, models),
+        measures=measures_of(experiment, benchmarks),
         notes=division.notes,
     )
+
+
+class Measured(Protocol):
+    """What a plan must know of a benchmark of any kind."""
+
+    @property
+    def measures(self) -> Mapping[str, Measure]:
+        """How its item results add up, by measure key."""
+
+
+def measures_of(experiment: Experiment, benchmarks: Mapping[str, Measured]) -> dict[str, Measure]:
+    """How each objective adds up, by the key of its measure in the search.
+
+    Raises:
+        ScoringError: the test adds up in another way.
+    """
+    measures: dict[str, Measure] = {}
+    for objective in experiment.objectives:
+        names = (objective.benchmark("search"), objective.benchmark("test"))
+        keys = [measure_key(name, objective.metric) for name in names]
+        search, test = (benchmarks[n].measures[k] for n, k in zip(names, keys, strict=True))
+        if test != search:
+            raise ScoringError(
+                f"objective {objective.title} is measured by {search} in the search, and by {test} "
+                "in the test; name one `metric` that both tasks have"
+            )
+        measures[keys[0]] = search
+    return measures
 
 
 def fingerprint_models(experiment: Experiment) -> dict[str, str]:
@@ -121,6 +152,7 @@ def worker_spec(plan: Plan, kept: Path | None = None) -> WorkerSpec:
         dtype=plan.dtype,
         threads=experiment.scoring.threads,
         batch_size=experiment.scoring.batch_size,
+        mode=experiment.scoring.mode,
         timeout_s=experiment.scoring.timeout_s,
         tokenizer=experiment.merge.tokenizer,
         fingerprints={n: d for n, d in plan.fingerprints.items() if n.startswith("model:")},

@@ -10,6 +10,7 @@ from evomerge.journal.events import Calibrated, JsonValue
 from evomerge.journal.state import RunState
 from evomerge.records import ItemScores
 from evomerge.run.estimates import Objectives
+from evomerge.run.models import Models
 from evomerge.run.plan import Plan
 from evomerge.run.record import Record
 
@@ -24,6 +25,7 @@ def objectives_of(plan: Plan, state: RunState) -> Objectives:
             for task, bank in banks.items()
             if bank is not None
         },
+        Models(state, plan.baselines),
     )
 
 

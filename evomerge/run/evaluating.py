@@ -39,7 +39,8 @@ def evaluate_model(model_dir: Path, config: Path, overrides: Sequence[str]) -> d
     torch.set_num_threads(experiment.scoring.threads)
     references = _references(plan, benchmarks)
     model = ResidentModel.from_folder(model_dir, dtype=DTYPES[plan.dtype])
-    scorers = Scorers(model, benchmarks, batch_size=experiment.scoring.batch_size)
+    scoring = experiment.scoring
+    scorers = Scorers(model, benchmarks, batch_size=scoring.batch_size, mode=scoring.mode)
     for name, logits in references.items():
         scorers.divergences[name].take(logits)
     scored = {key: _score(scorers, plan, phase) for phase, key in PHASES}

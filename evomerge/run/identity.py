@@ -8,7 +8,7 @@ from typing import Any
 
 from evomerge import __version__
 from evomerge.merge.methods import LINEAR, TASK_ARITHMETIC
-from evomerge.records import Recipe
+from evomerge.records import Recipe, measure_key
 from evomerge.run.plan import Plan
 from evomerge.run.texts import references
 
@@ -47,6 +47,17 @@ def merge_parts(plan: Plan, recipe: Recipe) -> Parts:
             digest for name, digest in fingerprints.items() if name.startswith("statistics:")
         )
     return parts
+
+
+def keys_of(plan: Plan, benchmark: str) -> list[str]:
+    """The keys of everything that is measured on a benchmark."""
+    objectives = plan.experiment.objectives
+    users = [
+        objective
+        for objective in objectives
+        if benchmark in (objective.benchmark("search"), objective.benchmark("test"))
+    ]
+    return sorted({measure_key(benchmark, objective.metric) for objective in users})
 
 
 def benchmark_parts(plan: Plan, name: str) -> Parts:

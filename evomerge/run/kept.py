@@ -11,7 +11,7 @@ from typing import Any
 
 from evomerge.journal.codec import result_from_json, result_to_json
 from evomerge.records import Failure, ItemScores, Job, Result
-from evomerge.run.identity import benchmark_parts, digest_of, merge_parts, scoring_parts
+from evomerge.run.identity import benchmark_parts, digest_of, keys_of, merge_parts, scoring_parts
 from evomerge.run.plan import Plan
 
 FOLDER = ".cache"
@@ -74,7 +74,11 @@ class KeptResults:
 
     def _parts(self, job: Job) -> dict[str, Any]:
         benchmarks = {
-            name: {**benchmark_parts(self._plan, name), "items": list(items)}
+            name: {
+                **benchmark_parts(self._plan, name),
+                "measures": keys_of(self._plan, name),
+                "items": list(items),
+            }
             for name, items in job.items.items()
         }
         return {

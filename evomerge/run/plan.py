@@ -3,17 +3,18 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any, get_args
 
-from evomerge.config.experiment import Experiment
+from evomerge.config.experiment import Experiment, Objective
 from evomerge.errors import JournalError
 from evomerge.merge.methods import MergeMethod
-from evomerge.records import Job, Phase, Recipe
+from evomerge.records import Job, Measure, Phase, Recipe, measure_key
 from evomerge.run.baselines import baseline_recipes
+from evomerge.run.bounds import parse_requirement
 from evomerge.run.choosing import methods_of
-from evomerge.run.estimates import ObjectiveTasks
+from evomerge.run.estimates import ACCURACY, ObjectiveTasks
 from evomerge.scoring.item_sets import asking_order
 from evomerge.search.space import SearchSpace
 
@@ -51,6 +52,8 @@ class Plan:
         dtype: the dtype that forward passes compute in.
         fingerprints: a digest of each model, benchmark and statistic, by `model:<name>`,
             `task:<name>` and `statistics:<kind>:<model>`.
+        measures: how the item results of each measure add up, by its key. Those of versions that
+            wrote none were accuracies.
         notes: in words, where the items are not what the experiment wants.
     """
 
@@ -59,6 +62,7 @@ class Plan:
     items: Mapping[Phase, Items]
     dtype: str
     fingerprints: Mapping[str, str]
+    measures: Mapping[str, Measure] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
@@ -73,12 +77,18 @@ class Plan:
 
     @cached_property
     def objectives(self) -> tuple[ObjectiveTasks, ...]:
-        """What is maximised, in the order of the experiment file."""
-        return tuple(
-            ObjectiveTasks(
-                objective.title, objective.benchmark("search"), objective.benchmark("test")
-            )
-            for objective in self.experiment.objectives
+        """What is optimised or held to a bound, in the order of the experiment file."""
+        return tuple(self._objective(objective) for objective in self.experiment.objectives)
+
+    def _objective(self, objective: Objective) -> ObjectiveTasks:
+        search = objective.benchmark("search")
+        return ObjectiveTasks(
+            name=objective.title,
+            search=search,
+            test=objective.benchmark("test"),
+            metric=objective.metric,
+            measure=self.measures.get(measure_key(search, objective.metric), ACCURACY),
+            requirement=parse_requirement(objective.require) if objective.require else None,
         )
 
     @property
@@ -172,6 +182,7 @@ class Plan:
             },
             "dtype": self.dtype,
             "fingerprints": dict(self.fingerprints),
+            "measures": {key: asdict(measure) for key, measure in self.measures.items()},
             "notes": list(self.notes),
         }
 
@@ -192,9 +203,10 @@ class Plan:
                 },
                 dtype=data["dtype"],
                 fingerprints=dict(data["fingerprints"]),
+                measures={key: Measure(**own) for key, own in data.get("measures", {}).items()},
                 notes=tuple(data["notes"]),
             )
-        except (KeyError, ValueError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             raise JournalError(
                 f"the journal's experiment cannot be understood: {error}; "
                 "read it with the version of evomerge that wrote it"

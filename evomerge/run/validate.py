@@ -9,6 +9,7 @@ from evomerge.config.strict_yaml import KeyPath
 from evomerge.errors import ConfigError, Problem
 from evomerge.run.check_merge import check_merge
 from evomerge.run.check_models import check_models
+from evomerge.run.check_objectives import check_objectives
 from evomerge.run.check_search import check_search
 from evomerge.run.check_texts import check_texts
 from evomerge.scoring.check import check_benchmarks
@@ -34,6 +35,7 @@ def check_experiment(experiment: Experiment, located: Located) -> list[Problem]:
     return [
         *check_merge(experiment, located),
         *check_search(experiment, located),
+        *check_objectives(experiment, located),
         *check_models(experiment, located),
         *_check_tasks(experiment, located),
         *check_texts(experiment, located),
@@ -45,16 +47,11 @@ def _check_tasks(experiment: Experiment, located: Located) -> Iterator[Problem]:
         message = f"found no folder {experiment.tasks_path}; expected lm-eval YAML files in it"
         yield located.problem(("tasks_path",), message)
         return
-    seen: dict[str, str] = {}
     for index, objective in enumerate(experiment.objectives):
         for role, task in (("task", objective.task), ("test", objective.test)):
             if task is None:
                 continue
             place: KeyPath = ("objectives", index, role)
-            if task in seen:
-                message = f"`{task}` is used by {seen[task]} already; every task is scored once"
-                yield located.problem(place, message)
-            seen.setdefault(task, f"objectives[{index}].{role}")
             for problem in check_benchmarks(
                 [task], tasks_path=experiment.tasks_path, metrics={task: (objective.metric,)}
             ):

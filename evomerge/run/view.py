@@ -1,6 +1,8 @@
 """What a run looks like from outside: progress and comparison, views of its state."""
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import cached_property
 
 from evomerge.journal.state import RunState
 from evomerge.records import (
@@ -14,7 +16,7 @@ from evomerge.records import (
     Progress,
     Recipe,
 )
-from evomerge.run.estimates import Objectives
+from evomerge.run.estimates import Objectives, violation
 from evomerge.search.archive import Archive, front
 
 
@@ -23,19 +25,26 @@ class Spectator:
 
     def __init__(self, state: RunState, objectives: Objectives, n_total: int) -> None:
         self._state = state
+        self._objectives = objectives
         self._n_total = n_total
         self._archive = Archive()
-        self._best = dict.fromkeys(objectives.names, float("-inf"))
+        self._best: dict[str, float] = {}
         self._failures: dict[str, int] = {}
-        self._n_done = 0
+        self._n_done = self._n_feasible = 0
+        self._has_bounds = bool(objectives.bounds())
+
+    @cached_property
+    def _reference(self) -> list[float]:
+        """Asked for once the first candidate is told: all baselines are scored by then."""
+        return self._objectives.reference()
 
     def see(self, outcome: Outcome, time_s: float) -> Progress:
         """The progress once this outcome, told at `time_s`, is counted in."""
         self._n_done += 1
         if isinstance(outcome, Evaluation):
             self._archive.add(outcome)
-            for name, estimate in outcome.objectives.items():
-                self._best[name] = max(self._best[name], estimate.mean)
+            if outcome.violation == 0.0:
+                self._improve(outcome)
         else:
             reason = outcome.failure.reason
             self._failures[reason] = self._failures.get(reason, 0) + 1
@@ -43,13 +52,20 @@ class Spectator:
             n_done=self._n_done,
             n_failed=sum(self._failures.values()),
             n_total=self._n_total,
-            best={name: best for name, best in self._best.items() if best > float("-inf")},
-            # Every metric so far lies in [0, 1], so that the origin is worse than any model.
-            hypervolume=self._archive.hypervolume([0.0] * len(self._best)),
+            best=dict(self._best),
+            hypervolume=self._archive.hypervolume(self._reference),
             n_front=len(self._archive),
             failures=dict(self._failures),
             time_s=time_s,
+            minimised=self._objectives.minimised,
+            n_feasible=self._n_feasible if self._has_bounds else None,
         )
+
+    def _improve(self, outcome: Evaluation) -> None:
+        self._n_feasible += 1
+        for name, estimate in outcome.objectives.items():
+            better = min if name in outcome.minimised else max
+            self._best[name] = better(self._best.get(name, estimate.mean), estimate.mean)
 
 
 def history(state: RunState, objectives: Objectives, spectator: Spectator) -> list[Progress]:
@@ -78,6 +94,8 @@ def comparison(
     }
     return Comparison(
         objectives=objectives.names,
+        measures=objectives.measures,
+        bounds=objectives.bounds(),
         front=tuple(members[evaluation.candidate.id] for evaluation in best),
         baselines={name: _member(state, recipe, objectives) for name, recipe in baselines.items()},
         dominated=tuple(member for id_, member in members.items() if id_ not in on_front),
@@ -85,12 +103,16 @@ def comparison(
 
 
 def _member(state: RunState, recipe: Recipe, objectives: Objectives) -> Member:
+    found = _estimates(state, recipe, objectives, "search")
+    bounds = objectives.bounds()
     return Member(
         id=recipe.digest,
         recipe=recipe,
-        objectives=_estimates(state, recipe, objectives, "search"),
+        objectives={name: found[name] for name in objectives.names if name in found},
         test=_estimates(state, recipe, objectives, "test"),
         means=_means(state, recipe, objectives),
+        constraints={name: found[name] for name in bounds if name in found},
+        violation=violation(bounds, found),
     )
 
 
@@ -103,6 +125,8 @@ def _evaluated(state: RunState, evaluation: Evaluation, objectives: Objectives) 
         objectives=dict(evaluation.objectives),
         test=_estimates(state, recipe, objectives, "test"),
         means=_means(state, recipe, objectives),
+        constraints=dict(evaluation.constraints),
+        violation=evaluation.violation,
     )
 
 
@@ -110,7 +134,7 @@ def _means(state: RunState, recipe: Recipe, objectives: Objectives) -> dict[str,
     """The plain means of the search items where objectives are estimated otherwise."""
     if not objectives.estimators:
         return {}
-    return _estimates(state, recipe, Objectives(objectives.tasks), "search")
+    return _estimates(state, recipe, replace(objectives, estimators={}), "search")
 
 
 def _estimates(

@@ -18,6 +18,7 @@ from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks import TaskManager
 
 from evomerge.errors import ScoringError
+from evomerge.records import Measure
 from evomerge.scoring.check import (
     check_output_type,
     count_documents,
@@ -25,6 +26,7 @@ from evomerge.scoring.check import (
 )
 from evomerge.scoring.metrics import Metric
 from evomerge.scoring.task_files import LocalTask, bundled_tasks, find_tasks, read_task
+from evomerge.scoring.tokens import TokenisedItems
 from evomerge.scoring.wanted import BRIER, choose_metrics
 
 ItemResult = float | tuple[float, float]
@@ -55,7 +57,8 @@ class Benchmark:
     """A task whose items can be scored one by one, each as in an evaluation of the whole task.
 
     `requests[i]` are lm-eval's requests of item i, in the order of their index, and never
-    modified: score copies of them (`copies_of`).
+    modified: score copies of them (`copies_of`). `tokens` are the same for a model's tokenizer,
+    where they have been made.
     """
 
     name: str
@@ -63,6 +66,7 @@ class Benchmark:
     documents: Sequence[dict[str, object]]
     requests: Sequence[tuple[Instance, ...]]
     metrics: tuple[Metric, ...]
+    tokens: TokenisedItems | None = None
 
     @property
     def n_items(self) -> int:
@@ -96,6 +100,11 @@ class Benchmark:
     def num_fewshot(self) -> int:
         """How many solved examples stand before each question."""
         return int(self.task.config.num_fewshot)
+
+    @property
+    def measures(self) -> Mapping[str, Measure]:
+        """How the item results of each metric add up, by its key."""
+        return {metric.key: metric.measure for metric in self.metrics}
 
     @property
     def metric(self) -> str:

@@ -1,191 +1,186 @@
-"""Generated items decided without generating: one teacher-forced pass over the right answer.
+"""Answers told in advance: one teacher-forced pass over the right answer.
 
 Greedy decoding says the right answer if and only if every token of it, and then the end, has the
 largest logit after what comes before. So a pass over prompt and right answer shows the first
 tokens that greedy decoding produces, up to and including the first that differs. Mostly that
 settles what lm-eval's filters and metric say of the text: they are asked where the text is
-complete, and where it can no longer become the right answer the match fails. What is left open,
-and what is within rounding, is None: to be generated.
+complete, and where it can no longer become the right answer an exact match fails. What is left
+open is to be generated, from where it was left.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
+import numpy as np
 import torch
 from lm_eval.filters.extraction import WhitespaceFilter
 from lm_eval.filters.selection import TakeFirstFilter
-from lm_eval.models.huggingface import HFLM
-from lm_eval.models.utils import (
-    handle_stop_sequences,
-    normalize_gen_kwargs,
-    postprocess_generated_text,
-)
-from tokenizers import decoders
+from torch import Tensor
+from transformers.cache_utils import Cache
 
 from evomerge.scoring.benchmark import Benchmark
-from evomerge.scoring.forward import Batch, TokenTree, logits_of, make_batches, n_shared, rounding
+from evomerge.scoring.forward import (
+    REFUSALS,
+    Batch,
+    TokenTree,
+    logits_of,
+    make_batches,
+    n_shared,
+    read_header,
+    rounding,
+    shared_header,
+)
+from evomerge.scoring.limits import Limits, until_end
+from evomerge.scoring.metrics import Metric
 from evomerge.scoring.resident import ResidentModel
+from evomerge.scoring.tokens import TokenisedItems, Tokens
 
 _STRIPPED = (WhitespaceFilter, TakeFirstFilter)
 _PLAIN = (TakeFirstFilter,)
-_GREEDY_OPTIONS = {"do_sample", "temperature", "until", "max_gen_toks"}
-_HARMLESS_GENERATION_CONFIG = {
-    "bos_token_id", "eos_token_id", "pad_token_id", "do_sample", "temperature", "top_k", "top_p",
-    "min_p", "typical_p", "max_length", "use_cache", "output_attentions", "output_hidden_states",
-    "transformers_version", "_from_model_config",
-}  # fmt: skip
-"""Settings of a generation config that do not change greedy decoding."""
 
 
 @dataclass(frozen=True)
-class Draft:
-    """An item as tokens: the prompt, and the right answer as the tokenizer would write it."""
+class Foretold:
+    """How an answer begins, empty where that is within rounding; and the right one's likelihood.
 
-    prompt: tuple[int, ...]
-    answer: tuple[int, ...]
-    target: str
+    `log_likelihood` is the mean log p of the right answer's tokens; None where it has none.
+    """
 
-
-@dataclass(frozen=True)
-class Limits:
-    """When generation ends: at an end token, a stop string, or a number of tokens."""
-
-    end_tokens: frozenset[int]
-    stops: tuple[str, ...]
-    max_tokens: int
+    said: tuple[int, ...]
+    log_likelihood: float | None
 
 
-class GreedyScorer:
-    """Decides exact matches under greedy decoding that are clear of rounding."""
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """A batch, the items it is of, and the tokens that come after its wanted nodes (-1: none)."""
 
-    def __init__(self, resident: ResidentModel, lm: HFLM, benchmark: Benchmark) -> None:
-        self._resident, self._lm, self._benchmark = resident, lm, benchmark
-        self._limits = _limits(resident, lm, benchmark)
-        self._special = frozenset(resident.tokenizer.all_special_ids)
-        self._draft = lru_cache(maxsize=None)(self._compile)
-        self._value = lru_cache(maxsize=100_000)(self._judge)
-        self._plan = lru_cache(maxsize=4)(self._make_plan)
+    batch: Batch
+    items: tuple[int, ...]
+    n_wanted: tuple[int, ...]
+    after: Tensor
 
-    @staticmethod
-    def fits(resident: ResidentModel, lm: HFLM, benchmark: Benchmark) -> bool:
-        """Whether this benchmark asks for an exact match of greedily decoded text, no frills."""
-        if benchmark.output_type != "generate_until" or benchmark.metric != "exact_match":
-            return False
-        task = benchmark.task
-        options = normalize_gen_kwargs(task.config.generation_kwargs, lm.max_gen_toks)
-        return (
-            not task._metric_fn_kwargs["exact_match"]
-            and not task.multiple_target
-            and task.config.doc_to_choice is None
-            and task.config.repeats == 1
-            and benchmark.filter_steps in (_PLAIN, _STRIPPED)
-            and not options["do_sample"]
-            and options.keys() <= _GREEDY_OPTIONS
-            and _decodes_in_order(resident)
-            and resident.model.generation_config.to_diff_dict().keys()
-            <= _HARMLESS_GENERATION_CONFIG
-        )
 
-    def decide(self, items: Sequence[int]) -> dict[int, float | None]:
-        """The metric of each item; None where generating is the only way to know.
+class AnswerPass:
+    """Passes over prompts and right answers with the weights of the moment."""
+
+    def __init__(self, resident: ResidentModel, items: TokenisedItems, limits: Limits) -> None:
+        self._resident, self._items, self._limits = resident, items, limits
+        self._plan = lru_cache(maxsize=8)(self._make_plan)
+
+    def run(self, items: Sequence[int]) -> dict[int, Foretold]:
+        """How each item's answer begins.
 
         Raises:
             NonFiniteScore: the model's logits are NaN or infinite.
         """
-        drafts = {item: draft for item in items if (draft := self._draft(item))}
-        values: dict[int, float | None] = dict.fromkeys(items)
-        said = self._first_tokens(tuple(drafts.values()))
-        for (item, draft), tokens in zip(drafts.items(), said, strict=True):
-            values[item] = self._value(item, draft, tokens) if tokens else None
-        return values
+        return self._run(tuple(items), with_header=self._takes_header)
 
-    def _first_tokens(self, drafts: tuple[Draft, ...]) -> list[tuple[int, ...]]:
-        """What greedy decoding says, up to the first token that is not the draft's.
+    def _run(self, items: tuple[int, ...], *, with_header: bool) -> dict[int, Foretold]:
+        found: dict[int, Foretold] = {}
+        with torch.inference_mode():
+            header = self._read_header() if with_header else None
+            for part in self._plan(items, with_header):
+                found |= self._foretell(part, logits_of(self._resident, part.batch, header))
+        return found
 
-        Empty where a token on the way is within rounding of another.
-        """
-        said: list[tuple[int, ...]] = [()] * len(drafts)
-        for batch in self._plan(drafts):
-            top = logits_of(self._resident, batch).topk(2)
-            margins = top.values[:, 0] - top.values[:, 1]
-            error = rounding(self._resident.dtype)
-            tokens = torch.where(margins < error, -1, top.indices[:, 0]).tolist()
-            start = 0
-            for member in batch.members:
-                n_wanted = self._n_wanted(drafts[member])
-                said[member] = _follow(drafts[member].answer, tokens[start : start + n_wanted])
-                start += n_wanted
-        return said
+    def _foretell(self, part: _Part, logits: Tensor) -> Iterator[tuple[int, Foretold]]:
+        top = logits.topk(2)
+        margins = top.values[:, 0] - top.values[:, 1]
+        sure = margins >= rounding(self._resident.dtype)
+        tokens = torch.where(sure, top.indices[:, 0], -1).tolist()
+        chosen = logits.gather(1, part.after.clamp(min=0)[:, None])[:, 0]
+        terms = (chosen - logits.logsumexp(-1)).double().tolist()
+        start = 0
+        for item, n in zip(part.items, part.n_wanted, strict=True):
+            mean = float(np.mean(terms[start : start + n - 1])) if n > 1 else None
+            said = self._follow(item, tokens[start : start + n])
+            yield item, Foretold(said, mean)
+            start += n
 
-    def _n_wanted(self, draft: Draft) -> int:
-        return min(len(draft.answer) + 1, self._limits.max_tokens)
+    def _follow(self, item: int, tokens: Sequence[int]) -> tuple[int, ...]:
+        """The tokens up to and including the first that is not the answer's; empty at a -1."""
+        ((_, answer),) = self._items.pairs(item)
+        n = min(n_shared(tokens, answer) + 1, self._limits.max_tokens)
+        said = until_end(tokens[:n], self._limits)
+        return () if -1 in said else said
 
-    def _make_plan(self, drafts: tuple[Draft, ...]) -> list[Batch]:
-        trees, wanted = [], []
-        for draft in drafts:
-            n_wanted = self._n_wanted(draft)
-            tokens = (*draft.prompt, *draft.answer[: n_wanted - 1])
-            trees.append(TokenTree.of([tokens]))
-            wanted.append(range(len(tokens) - n_wanted, len(tokens)))
-        return make_batches(trees, wanted, self._resident.device)
+    def _make_plan(self, items: tuple[int, ...], with_header: bool) -> list[_Part]:
+        n_before = len(self._header) if with_header else 0
+        trees, wanted, after = [], [], []
+        for item in items:
+            ((prompt, answer),) = self._items.pairs(item)
+            tree = TokenTree.of([np.concatenate([prompt[n_before:], answer])])
+            trees.append(tree)
+            wanted.append(np.arange(len(tree.tokens) - len(answer) - 1, len(tree.tokens)))
+            after.append(np.append(answer, -1).astype(np.int64))
+        return [
+            _Part(
+                batch,
+                tuple(items[t] for t in batch.members),
+                tuple(len(wanted[t]) for t in batch.members),
+                torch.from_numpy(np.concatenate([after[t] for t in batch.members])).to(
+                    batch.device
+                ),
+            )
+            for batch in make_batches(trees, wanted, self._resident.device)
+        ]
 
-    def _judge(self, item: int, draft: Draft, said: tuple[int, ...]) -> float | None:
-        """The metric of an answer that begins with these tokens, if they settle it."""
-        limits = self._limits
-        ended = said[-1] in limits.end_tokens
-        if not ended and self._special & set(said):
-            return None  # not shown in the text, and lm-eval may or may not go on after it
-        text = self._lm.tok_decode(list(said))
-        complete = ended or len(said) == limits.max_tokens
-        if complete or any(stop in text for stop in limits.stops):
-            answer = postprocess_generated_text(text, list(limits.stops), None)
-            return self._benchmark.value(item, [answer])
-        stripped = self._benchmark.filter_steps == _STRIPPED
-        return None if _may_become(text, draft.target, limits.stops, stripped) else 0.0
+    @cached_property
+    def _header(self) -> Tokens:
+        return shared_header([self._items.pairs(i)[0][0] for i in range(self._items.n_items)])
 
-    def _compile(self, item: int) -> Draft | None:
-        """The item's tokens; None for what lm-eval treats in a way of its own."""
-        (request,) = self._benchmark.requests[item]
-        task, document = self._benchmark.task, self._benchmark.documents[item]
-        target = task.doc_to_target(document)
-        if isinstance(target, list) or not request.args[0]:
-            return None
-        target = str(target)
-        stripped = self._benchmark.filter_steps == _STRIPPED
-        answer = task.config.target_delimiter + target if stripped else target
-        prompt = self._tokens(request.args[0])
-        whole = self._tokens(request.args[0] + answer)
-        # The prompt's last token may swallow the answer's beginning; lm-eval encodes it alone.
-        said = whole[len(prompt) :] if whole[: len(prompt)] == prompt else self._alone(answer)
-        if not prompt or len(prompt) > self._lm.max_length - self._limits.max_tokens:
-            return None
-        return Draft(prompt, said[: self._limits.max_tokens], target)
+    def _read_header(self) -> Cache:
+        return read_header(self._resident, self._header)
 
-    def _tokens(self, text: str) -> tuple[int, ...]:
-        return tuple(self._lm.tok_batch_encode([text])[0][0].tolist())
+    @cached_property
+    def _takes_header(self) -> bool:
+        """Whether this model goes on from a cached header; seen on the longest item."""
+        if not len(self._header):
+            return False
+        lengths = [sum(map(len, self._items.pairs(i)[0])) for i in range(self._items.n_items)]
+        items = (int(np.argmax(lengths)),)
+        with torch.inference_mode():
+            expected = self._logits(items, None)
+            try:
+                found = self._logits(items, self._read_header())
+            except REFUSALS:
+                return False
+        error = rounding(self._resident.dtype, float(expected.abs().max()))
+        return bool((found - expected).abs().max() < error)
 
-    def _alone(self, text: str) -> tuple[int, ...]:
-        return tuple(self._resident.tokenizer.encode(text, add_special_tokens=False))
+    def _logits(self, items: tuple[int, ...], header: Cache | None) -> Tensor:
+        (part,) = self._plan(items, header is not None)
+        return logits_of(self._resident, part.batch, header)
 
 
-def _limits(resident: ResidentModel, lm: HFLM, benchmark: Benchmark) -> Limits:
-    options = normalize_gen_kwargs(benchmark.task.config.generation_kwargs, lm.max_gen_toks)
-    eos = lm.tok_decode(lm.eot_token_id, skip_special_tokens=False)
-    stops = handle_stop_sequences(list(options["until"]), eos=eos)
-    ends = resident.model.generation_config.eos_token_id
-    end_tokens = ends if isinstance(ends, list) else [] if ends is None else [ends]
-    return Limits(
-        end_tokens=frozenset(end_tokens),
-        stops=tuple(stop for stop in stops if stop),
-        max_tokens=options["max_gen_toks"],
+class Judge:
+    """Tells exact matches of texts of which only the beginning is known."""
+
+    def __init__(self, benchmark: Benchmark, limits: Limits) -> None:
+        self._metrics = [metric for metric in benchmark.metrics if metric.name != "log_likelihood"]
+        self._benchmark, self._limits = benchmark, limits
+        self.needs_text = not all(_is_match(benchmark, metric) for metric in self._metrics)
+
+    def fails(self, text: str, target: str) -> bool:
+        """Whether no text that begins like this is an exact match, whatever the filter."""
+        stripped = {
+            self._benchmark.steps_of(metric.filter) == _STRIPPED for metric in self._metrics
+        }
+        return not any(_may_become(text, target, self._limits.stops, own) for own in stripped)
+
+
+def _is_match(benchmark: Benchmark, metric: Metric) -> bool:
+    """Whether the metric is an exact match of the text, no frills."""
+    task = benchmark.task
+    return (
+        metric.name == "exact_match"
+        and not metric.is_ours
+        and not task._metric_fn_kwargs["exact_match"]
+        and not task.multiple_target
+        and task.config.doc_to_choice is None
+        and benchmark.steps_of(metric.filter) in (_PLAIN, _STRIPPED)
     )
-
-
-def _follow(answer: Sequence[int], tokens: Sequence[int]) -> tuple[int, ...]:
-    """The tokens up to and including the first that is not the answer's; empty at a -1."""
-    said = tuple(tokens[: n_shared(tokens, answer) + 1])
-    return () if -1 in said else said
 
 
 def _may_become(text: str, target: str, stops: Sequence[str], stripped: bool) -> bool:
@@ -209,12 +204,3 @@ def _leads_to(text: str, target: str, stops: Sequence[str], stripped: bool) -> b
     rest = text[len(target) :]
     n_spaces = len(rest) - len(rest.lstrip()) if stripped else 0
     return any(stop.startswith(rest[i:]) for stop in (*stops, "") for i in range(n_spaces + 1))
-
-
-def _decodes_in_order(resident: ResidentModel) -> bool:
-    """Whether the text of some tokens stays the beginning of the text when more follow."""
-    tokenizer = resident.tokenizer
-    if tokenizer.clean_up_tokenization_spaces:
-        return False
-    decoder = tokenizer.backend_tokenizer.decoder
-    return isinstance(decoder, decoders.ByteLevel | decoders.Metaspace | decoders.Sequence)

@@ -31,7 +31,7 @@ OUR_MEASURES: Mapping[str, Measure] = MappingProxyType(
     {
         "log_likelihood": Measure(),
         "output_length": Measure(higher_is_better=False),
-        "agreement": Measure(),
+        "agreement": Measure(is_share=True),
     }
 )
 """Our metrics of a task's items: of the right answer, in tokens, and of answers with others'."""
@@ -45,6 +45,11 @@ OUR_OUTPUT_TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """The tasks that each of our metrics makes sense of."""
+
+SHARES = frozenset(
+    {"acc", "acc_norm", "acc_bytes", "acc_mutual_info", "acc_all", "em", "exact_match", "f1"}
+)
+"""lm-eval's metrics whose scores lie in [0, 1], whatever the task."""
 
 AGGREGATIONS = frozenset(
     {

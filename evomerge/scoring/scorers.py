@@ -10,7 +10,7 @@ from evomerge.scoring.divergence import DivergenceScorer
 from evomerge.scoring.model_size import ModelBenchmark, SizeScorer
 from evomerge.scoring.perplexity import PerplexityScorer
 from evomerge.scoring.resident import ResidentModel
-from evomerge.scoring.scorer import Scorer
+from evomerge.scoring.scorer import Mode, Scorer
 from evomerge.scoring.text_benchmark import TextBenchmark
 
 AnyBenchmark = Benchmark | TextBenchmark | ModelBenchmark
@@ -30,14 +30,20 @@ class Scorers:
         model: whose weights are scored, as they are at the time.
         benchmarks: every benchmark that may be asked for.
         batch_size: requests in a batch of lm-eval's own model class.
+        mode: `packed`, or `exact` for its batches alone.
     """
 
     def __init__(
-        self, model: ResidentModel, benchmarks: Mapping[str, AnyBenchmark], *, batch_size: int = 32
+        self,
+        model: ResidentModel,
+        benchmarks: Mapping[str, AnyBenchmark],
+        *,
+        batch_size: int = 32,
+        mode: Mode = "packed",
     ) -> None:
         tasks = {name: own for name, own in benchmarks.items() if isinstance(own, Benchmark)}
         self._benchmarks = dict(benchmarks)
-        self._tasks = Scorer(model, tasks, batch_size=batch_size)
+        self._tasks = Scorer(model, tasks, batch_size=batch_size, mode=mode)
         self._others: dict[str, ItemScorer] = {
             name: _scorer(model, own)
             for name, own in benchmarks.items()
@@ -64,7 +70,7 @@ class Scorers:
                 self._check(name, own)
                 scores |= self._others[name].score(own)
             else:
-                scores[name] = self._tasks.score(name, own)
+                scores |= self._tasks.score(name, own)
         return scores
 
     def _check(self, name: str, items: Sequence[int]) -> None:

@@ -15,7 +15,6 @@ from transformers import PreTrainedTokenizerBase
 
 from evomerge.errors import UsageError
 from evomerge.records import Measure, measure_key
-from evomerge.scoring.metrics import Metric
 from evomerge.scoring.resident import load_config, load_tokenizer
 from evomerge.scoring.text_files import FEWEST_ITEMS, LONGEST, read_prompts, too_short
 from evomerge.scoring.texts import read_tokens
@@ -63,9 +62,9 @@ class TextBenchmark:
         return measure_key(self.name, self.metric)
 
     @property
-    def metrics(self) -> tuple[Metric, ...]:
-        """What is measured of its items."""
-        return (Metric(self.key, self.metric, "", MEASURES[self.metric]),)
+    def measures(self) -> Mapping[str, Measure]:
+        """How its item results add up, by measure key."""
+        return {self.key: MEASURES[self.metric]}
 
     @property
     def contents(self) -> list[str]:

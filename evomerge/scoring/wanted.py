@@ -8,7 +8,7 @@ from lm_eval.api.task import ConfigurableTask
 from evomerge.errors import ScoringError
 from evomerge.records import Measure, measure_key
 from evomerge.scoring.check import unfit_metric, unknown_metric
-from evomerge.scoring.metrics import AGGREGATIONS, COMPUTED, OUR_MEASURES, Metric
+from evomerge.scoring.metrics import AGGREGATIONS, COMPUTED, OUR_MEASURES, SHARES, Metric
 
 BRIER = "brier_score"
 
@@ -56,7 +56,8 @@ def _measure(name: str, task: ConfigurableTask, metric: str) -> Measure:
         )
     # The Brier score of a task is the mean of those of its items.
     aggregation = "mean" if aggregation == BRIER else aggregation
-    return Measure(aggregation, task.higher_is_better().get(metric) is not False)
+    is_better = task.higher_is_better().get(metric) is not False
+    return Measure(aggregation, is_better, is_share=metric in SHARES)
 
 
 def _aggregation(task: ConfigurableTask, metric: str) -> str:

@@ -2,8 +2,12 @@
 
 Equal points do not dominate each other: different recipes with the same scores are all answers, and
 all are kept. A candidate enters once, with its first evaluation.
+
+Where candidates are held to bounds the front is that of the feasible ones; as long as there is
+none, that of the candidates with the smallest violation.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from itertools import compress
 
@@ -85,13 +89,16 @@ def hypervolume(points: ArrayLike, reference: Sequence[float]) -> float:
 def front(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
     """The evaluations that no other one dominates, in their order, each candidate once.
 
+    Of the feasible ones where there are any, else of those with the smallest violation.
+
     Raises:
         ShapeError, ScoringError: see `as_points`.
     """
     unique: dict[str, Evaluation] = {}
     for evaluation in evaluations:
         unique.setdefault(evaluation.candidate.id, evaluation)
-    members = list(unique.values())
+    least = min((member.violation for member in unique.values()), default=0.0)
+    members = [member for member in unique.values() if member.violation == least]
     if not members:
         return []
     mask = non_dominated([member.means for member in members])
@@ -104,10 +111,12 @@ class Archive:
     def __init__(self) -> None:
         self._members: dict[str, Evaluation] = {}
         self._points: FloatArray | None = None  # (n_members, n_objectives)
+        self._violation = math.inf  # of the members: 0 once there is a feasible one
         self._volumes: dict[tuple[float, ...], float] = {}
 
     def __len__(self) -> int:
-        return len(self._members)
+        """How many feasible members the front has."""
+        return len(self._members) if self._violation == 0.0 else 0
 
     @property
     def front(self) -> tuple[Evaluation, ...]:
@@ -121,6 +130,10 @@ class Archive:
             ShapeError, ScoringError: see `as_points`.
         """
         point = as_points([evaluation.means])  # (1, n_objectives)
+        if evaluation.violation > self._violation:
+            return False
+        if evaluation.violation < self._violation:
+            self._begin(evaluation.violation)
         points = point[:0] if self._points is None else self._points
         no_worse = (points >= point).all(axis=1)
         equal = (points == point).all(axis=1)
@@ -136,12 +149,17 @@ class Archive:
             self._volumes.clear()
         return True
 
+    def _begin(self, violation: float) -> None:
+        """Forget members that miss their bounds by more."""
+        self._members, self._points, self._violation = {}, None, violation
+        self._volumes.clear()
+
     def hypervolume(self, reference: Sequence[float]) -> float:
-        """The hypervolume of the front above the reference point; zero for an empty front.
+        """The hypervolume of the feasible front above the reference point; zero without one.
 
         Computed only when the front has changed since it was last asked for.
         """
-        if self._points is None:
+        if self._points is None or self._violation > 0.0:
             return 0.0
         key = tuple(reference)
         if key not in self._volumes:

@@ -5,9 +5,13 @@ told success joins the parents, then rank and crowding keep the best `population
 breeds one child from two tournaments. No generation is waited for, so late outcomes cost nothing
 but their lateness. The first `population` candidates are a Latin hypercube.
 
+Bounds are kept by Deb's constrained domination: the feasible come first, and of the others those
+with the smaller violation.
+
 Parents are rows of arrays: handling pymoo's object for each took most of the time of a tell.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,12 +39,14 @@ class Parents:
     """Who breeds: `genomes` `(n, n_dims)`, `losses` `(n, n_objectives)`, `ranks` and `crowding`.
 
     A smaller rank is better, and of equal ranks the larger crowding distance. Rows are in the order
-    of their ranks. `settled` says that ranks and distances are those among the parents alone; those
-    that a crowded last front was chosen by still count who was left out.
+    of their ranks, and those with `violations` `(n,)` above zero come last, ranked by them alone.
+    `settled` says that ranks and distances are those among the parents alone; those that a crowded
+    last front was chosen by still count who was left out.
     """
 
     genomes: FloatArray
     losses: FloatArray
+    violations: FloatArray
     ranks: IntArray
     crowding: FloatArray
     settled: bool
@@ -52,8 +58,11 @@ class Parents:
         """What parents are ordered by, the better first."""
         return int(self.ranks[index]), -float(self.crowding[index])
 
-    def all_precede(self, losses: FloatArray) -> bool:
+    def all_precede(self, losses: FloatArray, violation: float) -> bool:
         """Whether a newcomer ranks below all of them, as one of the last rank dominates it."""
+        worst = float(self.violations[-1])
+        if violation > 0.0 or worst > 0.0:
+            return violation > worst
         last = self.losses[self.ranks == self.ranks[-1]]
         return bool(((last <= losses).all(axis=1) & (last < losses).any(axis=1)).any())
 
@@ -100,24 +109,30 @@ class NSGA2:
         genomes = np.array([outcome.candidate.genome])  # (1, n_dims)
         # pymoo minimises: the sign flips here and nowhere else.
         losses = -np.array([outcome.means])  # (1, n_objectives)
+        violations = np.array([outcome.violation])  # (1,)
         if self._parents is not None:
-            if self._changes_nothing(self._parents, losses):
+            if self._changes_nothing(self._parents, losses, outcome.violation):
                 return
             genomes = np.concatenate([self._parents.genomes, genomes])
             losses = np.concatenate([self._parents.losses, losses])
-        self._parents = self._select(genomes, losses, outcome.candidate.number)
+            violations = np.concatenate([self._parents.violations, violations])
+        self._parents = self._select(genomes, losses, violations, outcome.candidate.number)
 
-    def _changes_nothing(self, parents: Parents, losses: FloatArray) -> bool:
+    def _changes_nothing(self, parents: Parents, losses: FloatArray, violation: float) -> bool:
         """Whether selection would give back the same parents: true of a good part of newcomers."""
         is_full = len(parents) == self._population
-        return is_full and parents.settled and parents.all_precede(losses)
+        return is_full and parents.settled and parents.all_precede(losses, violation)
 
-    def _select(self, genomes: FloatArray, losses: FloatArray, number: int) -> Parents:
+    def _select(
+        self, genomes: FloatArray, losses: FloatArray, violations: FloatArray, number: int
+    ) -> Parents:
         """The best of all, front by front; of the last the least crowded, equal ones by lot."""
         n_free, settled = self._population, True
         rows, ranks, distances = [], [], []
-        for rank, front in enumerate(SORTING.do(losses, n_stop_if_ranked=n_free)):
+        for rank, front in enumerate(_fronts(losses, violations, n_free)):
             crowding = CROWDING.do(losses[front])
+            if violations[front[0]] > 0.0:
+                crowding = np.zeros(len(front))
             if len(front) > n_free:
                 order = randomized_argsort(
                     crowding, order="descending", random_state=self._lots(number)
@@ -132,6 +147,7 @@ class NSGA2:
         return Parents(
             genomes=genomes[chosen],
             losses=losses[chosen],
+            violations=violations[chosen],
             ranks=np.concatenate(ranks),
             crowding=np.concatenate(distances),
             settled=settled,
@@ -146,6 +162,21 @@ class NSGA2:
         child = self._crossover.do(self._problem, mates, np.array([[0, 1]]), random_state=rng)
         child = self._mutation.do(self._problem, child, random_state=rng)
         return np.asarray(child.get("X")[0], dtype=np.float64)
+
+
+def _fronts(losses: FloatArray, violations: FloatArray, n_wanted: int) -> Iterator[IntArray]:
+    """The rows of each rank, the best first, until they are enough."""
+    feasible = np.flatnonzero(violations == 0.0)
+    if len(feasible):
+        for front in SORTING.do(losses[feasible], n_stop_if_ranked=n_wanted):
+            yield feasible[front]
+            n_wanted -= len(front)
+    for violation in np.unique(violations[violations > 0.0]):
+        if n_wanted <= 0:
+            return
+        front = np.flatnonzero(violations == violation)
+        yield front
+        n_wanted -= len(front)
 
 
 def _tournament(parents: Parents, rng: np.random.Generator) -> int:

@@ -2,7 +2,9 @@
 
 Ozaki et al. (2022), https://doi.org/10.1613/jair.1.13188, with Optuna's defaults. The first
 `population` candidates are the Latin hypercube that NSGA-II starts from too, so that the two differ
-only in what they learn; every ask after them samples from all that was told.
+only in what they learn; every ask after them samples from all that was told. Candidates that miss
+their bounds are among the best only where the feasible are too few, those with the smallest
+violation first, as Optuna has it.
 
 Optuna's study lives in memory and holds nothing but finished trials: an ask leaves none behind.
 Candidates that are still out are unknown here, so `constant_liar`, which keeps samplers away from
@@ -24,12 +26,13 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from evomerge.errors import UsageError
 from evomerge.records import Evaluation, Outcome
-from evomerge.search.archive import non_dominated
+from evomerge.search.archive import front
 from evomerge.search.controller import FloatArray, require_finite
 from evomerge.search.start import LatinHypercube
 
 MOST_TRIALS = 1000
 STUDY = "evomerge"
+VIOLATION = "violation"
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -83,7 +86,12 @@ class TPE:
 
     def _trial(self, evaluation: Evaluation) -> FrozenTrial:
         genes = dict(zip(self._genes, evaluation.candidate.genome, strict=True))
-        return create_trial(params=genes, distributions={**self._genes}, values=evaluation.means)
+        return create_trial(
+            params=genes,
+            distributions={**self._genes},
+            values=evaluation.means,
+            constraints={VIOLATION: evaluation.violation},
+        )
 
     def _sample(self, seed: int) -> FloatArray:
         """What a study's next trial would be, asked of its sampler, so that no trial is begun."""
@@ -100,6 +108,6 @@ class TPE:
 
 def _worth_keeping(told: list[Evaluation]) -> list[Evaluation]:
     """Half of the trials in their order: those of the front, then the latest of the others."""
-    on_front = non_dominated([evaluation.means for evaluation in told])
-    by_worth = sorted(range(len(told)), key=lambda place: (bool(on_front[place]), place))
+    best = {evaluation.candidate.id for evaluation in front(told)}
+    by_worth = sorted(range(len(told)), key=lambda place: (told[place].candidate.id in best, place))
     return [told[place] for place in sorted(by_worth[-(MOST_TRIALS // 2) :])]

@@ -19,6 +19,7 @@ from evomerge.merge.prepared import PreparedMerge
 from evomerge.merge.statistics import Kind, Sources
 from evomerge.records import ItemScores, Job, Recipe
 from evomerge.scoring.resident import DTYPES, NonFiniteScore, ResidentModel
+from evomerge.scoring.scorer import Mode
 from evomerge.scoring.scorers import AnyBenchmark, Scorers
 from evomerge.user_cache import user_cache
 from evomerge.workers.deadline import deadline
@@ -35,6 +36,7 @@ class WorkerSpec:
         dtype: name of the dtype that forward passes compute in.
         threads: CPU threads of torch.
         batch_size: sequences per forward pass.
+        mode: `packed`, or `exact` for lm-eval's own batches.
         timeout_s: seconds that one job may take; None for no limit.
         tokenizer: `base` to merge experts with other tokenizers by token string, else None.
         fingerprints: of the models, by `model:base` and `model:<expert>`, for workers that do not
@@ -48,6 +50,7 @@ class WorkerSpec:
     dtype: str
     threads: int = 1
     batch_size: int = 64
+    mode: Mode = "packed"
     timeout_s: float | None = None
     tokenizer: str | None = None
     fingerprints: Mapping[str, str] = field(default_factory=dict)
@@ -76,7 +79,7 @@ class Worker:
         self._merge = PreparedMerge(
             aligned.base, aligned.experts, statistics, prepared=user_cache("factors")
         )
-        self._scorers = Scorers(self._model, benchmarks, batch_size=spec.batch_size)
+        self._scorers = Scorers(self._model, benchmarks, batch_size=spec.batch_size, mode=spec.mode)
         self._references = References(spec.references, self._scorers.divergences, self._become)
         self.name = f"{socket.gethostname()}:{os.getpid()}"
 

@@ -1,22 +1,29 @@
 """The latent abilities behind answers: exact predictive laws, recovery, and honest intervals."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pytest
+from mirt import fit_mirt, fscores
 
 from evomerge.errors import ScoringError
 from evomerge.irt.estimate import ability, p_irt
-from evomerge.irt.traits import Traits, best_items, fit_traits, normal_nodes, parameter_errors
+from evomerge.irt.precision import parameter_errors
+from evomerge.irt.traits import Traits, best_items, fit_traits, normal_nodes
 from evomerge.records import TaskScores
 
 
-def traits_of(n_items: int, n_traits: int, seed: int, n_nodes: int = 400) -> Traits:
+def traits_of(
+    n_items: int, n_traits: int, seed: int, n_nodes: int = 400, *, guessing: bool = False
+) -> Traits:
     rng = np.random.default_rng(seed)
     nodes = normal_nodes(n_nodes, n_traits)
     log_prior = np.full(n_nodes, -np.log(n_nodes))
     slopes = rng.uniform(0.3, 1.5, (n_items, n_traits))
-    return Traits(slopes, rng.normal(size=n_items), nodes, log_prior)
+    intercepts = rng.normal(size=n_items)
+    floor = rng.uniform(0.0, 0.4, n_items) if guessing else None
+    return Traits(slopes, intercepts, nodes, log_prior, floor)
 
 
 def draw(traits: Traits, n_models: int, rng: np.random.Generator) -> np.ndarray:
@@ -32,9 +39,10 @@ def test_with_every_item_seen_the_score_is_exact() -> None:
     np.testing.assert_array_equal(estimates.se, 0.0)
 
 
-def test_the_predictive_mean_and_error_are_those_of_the_whole_distribution() -> None:
+@pytest.mark.parametrize("guessing", [False, True])
+def test_the_predictive_mean_and_error_are_those_of_the_whole_distribution(guessing) -> None:
     """Against the sum over every way to answer five items, two of them seen."""
-    traits = traits_of(5, 2, seed=1, n_nodes=50)
+    traits = traits_of(5, 2, seed=1, n_nodes=50, guessing=guessing)
     seen = np.array([[True, False, True, False, False]])
     right = np.array([[True, False, False, False, False]])
     scores, masses = [], []
@@ -48,11 +56,13 @@ def test_the_predictive_mean_and_error_are_those_of_the_whole_distribution() -> 
     estimates = traits.estimates(seen, right)
     assert estimates.mean[0] == pytest.approx(mean, abs=1e-12)
     assert estimates.se[0] == pytest.approx(np.sqrt(variance), abs=1e-12)
+    assert traits.log_likelihood(seen, right)[0] == pytest.approx(np.log(sum(masses)), abs=1e-12)
 
 
-def test_gains_are_the_expected_drop_of_the_variance() -> None:
+@pytest.mark.parametrize("guessing", [False, True])
+def test_gains_are_the_expected_drop_of_the_variance(guessing) -> None:
     """Against asking each item, with the answers' own probabilities."""
-    traits = traits_of(6, 2, seed=2, n_nodes=60)
+    traits = traits_of(6, 2, seed=2, n_nodes=60, guessing=guessing)
     seen = np.array([[True, True, False, False, False, False]])
     right = np.array([[True, False, False, False, False, False]])
     before = traits.estimates(seen, right).se[0] ** 2
@@ -67,6 +77,38 @@ def test_gains_are_the_expected_drop_of_the_variance() -> None:
             after += probability * traits.estimates(asked, told).se[0] ** 2
         assert traits.gains(seen, right)[0, item] == pytest.approx(before - after, abs=1e-12)
     assert traits.gains(seen, right)[0, :2].tolist() == [0.0, 0.0]
+
+
+def test_a_lower_asymptote_of_zero_is_none() -> None:
+    plain = traits_of(8, 2, seed=9)
+    zero = replace(plain, guessing=np.zeros(8))
+    right = draw(plain, 5, np.random.default_rng(1))
+    seen = np.arange(8)[None] < np.arange(1, 6)[:, None]
+    np.testing.assert_allclose(zero.posterior(seen, right), plain.posterior(seen, right))
+    np.testing.assert_allclose(zero.gains(seen, right), plain.gains(seen, right))
+
+
+@pytest.mark.parametrize("guessing", [False, True])
+def test_abilities_are_those_of_mirt(guessing) -> None:
+    grid = np.linspace(-8.0, 8.0, 321)
+    log_prior = -(grid**2) / 2.0 - np.log(np.exp(-(grid**2) / 2.0).sum())
+    traits = traits_of(12, 1, seed=10, n_nodes=321, guessing=guessing)
+    traits = replace(traits, nodes=grid[:, None], log_prior=log_prior)
+    right = draw(traits, 20, np.random.default_rng(1))
+    slopes = traits.slopes[:, 0]
+    values = {"discrimination": slopes, "difficulty": -traits.intercepts / slopes}
+    if traits.guessing is not None:
+        values["guessing"] = traits.guessing
+    model = fit_mirt(  # with nothing to fit: its way of taking given parameters
+        right.astype(int),
+        "3PL" if guessing else "2PL",
+        start_values=values,
+        fixed=dict.fromkeys(values, True),
+        compute_standard_errors=False,
+    )
+    found = fscores(model, right.astype(int), method="EAP", n_quadpts=201)
+    weights = traits.posterior(np.ones_like(right), right)
+    np.testing.assert_allclose(weights @ traits.nodes[:, 0], found.theta.ravel(), atol=1e-6)
 
 
 def test_one_trait_with_a_normal_prior_is_the_item_bank(bank_of) -> None:
@@ -152,6 +194,14 @@ def test_errors_of_parameters_shrink_with_models() -> None:
     )
     assert few.shape == (15, 2)
     assert (many < few).all()
+
+
+def test_errors_of_lower_asymptotes_are_the_largest_where_nobody_guesses() -> None:
+    """An item that all can do says nothing about its asymptote but what the prior says."""
+    traits = replace(traits_of(3, 1, seed=11, guessing=True), intercepts=np.array([-3.0, 0.0, 9.0]))
+    errors = parameter_errors(traits, draw(traits, 200, np.random.default_rng(7)))
+    assert errors.shape == (3, 3)
+    assert errors[0, 2] < errors[1, 2] < errors[2, 2]
 
 
 def test_barred_and_seen_items_are_never_asked() -> None:

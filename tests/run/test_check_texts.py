@@ -112,7 +112,7 @@ def test_good_objectives_become_benchmarks(tmp_path: Path, tiny_zoo: TinyZoo) ->
     found = load_experiment_tasks(load_experiment(config))
     others = {name: own.n_items for name, own in found.items() if ":" in name or name == "model"}
     assert others == {"text:docs.perplexity": 30, "text:prompts.kl": 24, "model": 1}
-    keys = [metric.key for name in others for metric in found[name].metrics]
+    keys = [key for name in others for key in found[name].measures]
     assert keys == [
         "text:docs.perplexity:perplexity",
         "text:prompts.kl:kl",

@@ -10,9 +10,8 @@ import torch
 from lm_eval.api.registry import get_aggregation
 
 from evomerge.scoring.benchmark import load_benchmarks
-from evomerge.scoring.reference import score_items, wrap
 from evomerge.scoring.resident import ResidentModel
-from evomerge.scoring.scorer import Scorer
+from evomerge.scoring.scorer import Mode, Scorer
 from tests.scoring.lm_eval_rows import evaluate_by_lm_eval, rows_of
 from tests.tiny import TinyZoo
 
@@ -59,20 +58,20 @@ def resident(tiny_zoo: TinyZoo) -> ResidentModel:
     return ResidentModel.from_folder(tiny_zoo.base, dtype=torch.float32)
 
 
+@pytest.mark.parametrize("mode", ["packed", "exact"])
 @pytest.mark.parametrize("task", METRICS)
 def test_likelihood_tasks_score_as_in_an_evaluation_of_the_whole_task(
-    resident: ResidentModel, tasks_path: Path, task: str
+    resident: ResidentModel, tasks_path: Path, task: str, mode: Mode
 ) -> None:
     evaluation = evaluate_by_lm_eval(resident, [task], tasks_path)
     metrics = {task: METRICS[task]}
     benchmark = load_benchmarks([task], tasks_path=tasks_path, metrics=metrics)[task]
-    lm = wrap(resident, batch_size=7)
-    with torch.inference_mode():
-        results = score_items(lm, benchmark, range(17))
+    scores = Scorer(resident, {task: benchmark}, batch_size=7, mode=mode).score(task, range(17))
     for metric in benchmark.metrics:
-        own = [results[item][metric.key] for item in range(17)]
+        found = scores[metric.key]
+        own = list(zip(found.values, found.weights, strict=True) if found.weights else found.values)
         rows = [row[metric.name] for row in rows_of(evaluation, task)]
-        np.testing.assert_allclose(own, rows, rtol=1e-5)
+        np.testing.assert_allclose(own, rows, rtol=0.0 if mode == "exact" else 1e-5)
         whole = get_aggregation(metric.measure.aggregation)(own)
         assert whole == pytest.approx(evaluation["results"][task][f"{metric.name},none"], rel=1e-5)
     assert [metric.measure.higher_is_better for metric in benchmark.metrics] == [
@@ -84,7 +83,7 @@ def test_a_perplexity_carries_the_words_that_each_likelihood_is_of(
     resident: ResidentModel, tasks_path: Path
 ) -> None:
     scorer = Scorer(resident, load_benchmarks(["read"], tasks_path=tasks_path))
-    scores = scorer.score("read", [5, 0, 5])
+    scores = scorer.score("read", [5, 0, 5])["read"]
     documents = [json.loads(line)["text"] for line in (tasks_path / "texts.jsonl").open()]
     assert scores.weights == tuple(len(documents[item].split()) for item in (5, 0, 5))
     assert scores.values[0] == scores.values[2] < 0.0

@@ -36,8 +36,8 @@ def test_weights_that_are_not_finite_give_no_score(
 def test_lm_evals_own_path_refuses_weights_that_are_not_finite(
     tiny_zoo: TinyZoo, scorer: Scorer
 ) -> None:
-    scorer._fast.clear()
-    scorer._lm.model.model.norm.weight.fill_(float("nan"))
+    scorer._tasks["words_search"]._fast = None
+    scorer._reference.lm.model.model.norm.weight.fill_(float("nan"))
     with pytest.raises(NonFiniteScore):
         scorer.score("words_search", [0])
 
@@ -46,9 +46,9 @@ def test_lm_evals_own_path_refuses_weights_that_are_not_finite(
 def test_a_metric_that_is_not_finite_is_no_score(
     scorer: Scorer, monkeypatch: pytest.MonkeyPatch, bad: float
 ) -> None:
-    task = scorer._benchmarks["words_search"].task
-    monkeypatch.setattr(task, "process_results", lambda *_: {"exact_match": bad})
-    scorer._fast.clear()
+    own = scorer._tasks["words_search"]
+    own._fast = None
+    monkeypatch.setattr(own._benchmark.task, "process_results", lambda *_: {"exact_match": bad})
     with pytest.raises(NonFiniteScore, match=f"item 3 of benchmark 'words_search' is {bad}"):
         scorer.score("words_search", [3])
 
@@ -65,4 +65,4 @@ def test_an_item_that_does_not_exist_is_named(scorer: Scorer, item: int) -> None
 
 
 def test_no_items_give_no_scores(scorer: Scorer) -> None:
-    assert scorer.score("choice_search", []).values == ()
+    assert scorer.score("choice_search", [])["choice_search"].values == ()

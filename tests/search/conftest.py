@@ -56,13 +56,15 @@ def method() -> Method:
 
 
 @pytest.fixture(scope="session")
-def evaluated() -> Callable[[int, Sequence[float], Sequence[float]], Evaluation]:
+def evaluated() -> Callable[..., Evaluation]:
     """Makes the evaluation of candidate `number` with a genome and the means of its objectives."""
 
-    def make(number: int, genome: Sequence[float], means: Sequence[float]) -> Evaluation:
+    def make(
+        number: int, genome: Sequence[float], means: Sequence[float], violation: float = 0.0
+    ) -> Evaluation:
         candidate = Candidate(number, tuple(genome), Recipe((), {}, seed=number))
         objectives = {f"task_{i}": Estimate(mean, 0.0, 100) for i, mean in enumerate(means)}
-        return Evaluation(candidate, objectives)
+        return Evaluation(candidate, objectives, violation=violation)
 
     return make
 
