@@ -18,6 +18,7 @@ PATH_KEYS: tuple[KeyPath, ...] = (
     ("base",),
     ("experts",),
     ("tasks_path",),
+    ("scoring", "bank"),
     ("merge", "statistics", "folder"),
     ("merge", "statistics", "texts"),
 )

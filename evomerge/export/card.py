@@ -85,8 +85,12 @@ def _scores(card: CardData) -> Iterator[str]:
     yield ""
     yield "Mean ± standard error, with the number of items; larger is better. The search items"
     yield "chose this merge, so that their scores flatter it; the search never saw the test items."
-    yield ""
     columns = {"test items": card.member.test, "search items": card.member.objectives}
+    if card.member.selection:
+        yield "It was scored again on the selection items, which the search never saw either, and"
+        yield "chosen by both."
+        columns["selection items"] = card.member.selection
+    yield ""
     if card.member.means:
         yield "Search scores estimate the mean over all search items from those that were scored;"
         yield "the mean of these alone, which the commands below measure, stands beside it."

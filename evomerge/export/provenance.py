@@ -20,6 +20,7 @@ def provenance(card: CardData) -> str:
         },
         "scores": {
             "search": {name: e.to_json() for name, e in card.member.objectives.items()},
+            "selection": {name: e.to_json() for name, e in card.member.selection.items()},
             "test": {name: e.to_json() for name, e in card.member.test.items()},
         },
         "commands": list(card.commands),

@@ -11,7 +11,7 @@ their merges' abilities: none is impossible that a node stands for.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from statistics import NormalDist
 from typing import TypeVar
@@ -49,6 +49,16 @@ class Traits:
     nodes: FloatArray
     log_prior: FloatArray
     guessing: FloatArray | None = None
+
+    def __getstate__(self) -> dict[str, FloatArray | None]:
+        """What travels: not what was computed from it meanwhile, which is a hundred times more."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def restricted(self, places: NDArray[np.intp]) -> "Traits":
+        """The model of the answers to some of the items, in this order."""
+        guessing = None if self.guessing is None else self.guessing[places]
+        slopes, intercepts = self.slopes[places], self.intercepts[places]
+        return replace(self, slopes=slopes, intercepts=intercepts, guessing=guessing)
 
     @cached_property
     def right(self) -> FloatArray:

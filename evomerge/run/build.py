@@ -1,6 +1,5 @@
 """Wire objects from an experiment: its plan, its worker, its search."""
 
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -14,12 +13,14 @@ from evomerge.config.experiment import Experiment, Objective
 from evomerge.errors import ModelError, ScoringError
 from evomerge.merge.groups import layer_groups
 from evomerge.records import Measure, TensorInfo, measure_key
+from evomerge.run.banks import given_banks
 from evomerge.run.dividing import divide
+from evomerge.run.estimates import AGREEMENT
 from evomerge.run.identity import reference_digest, versions
 from evomerge.run.needed import statistics_digests, statistics_paths
 from evomerge.run.plan import Plan
 from evomerge.run.texts import load_texts, model_benchmarks, references
-from evomerge.scoring.benchmark import Benchmark, load_benchmarks
+from evomerge.scoring.benchmark import load_benchmarks
 from evomerge.scoring.resident import resolve_dtype
 from evomerge.scoring.scorers import AnyBenchmark
 from evomerge.user_cache import user_cache
@@ -60,15 +61,17 @@ def make_plan(experiment: Experiment, benchmarks: Mapping[str, AnyBenchmark]) ->
 
     Raises:
         ModelError: a model cannot be read.
-        ScoringError: the base's dtype is none to compute in, a task has too few documents, or an
-            objective is measured otherwise in the test.
+        ScoringError: the base's dtype is none to compute in, a task has too few documents, an
+            objective is measured otherwise in the test, or an item bank cannot be used.
         UsageError: a text cannot be read.
     """
     infos = open_checkpoint(experiment.base).infos()
     dtype = computing_dtype(experiment)
     division = divide(experiment, benchmarks)
+    measures = measures_of(experiment, benchmarks)
     models = fingerprint_models(experiment)
-    tasks = {f"task:{name}": _digest(benchmark) for name, benchmark in benchmarks.items()}
+    tasks = {f"task:{name}": benchmark.digest for name, benchmark in benchmarks.items()}
+    banks = {f"bank:{task}": bank.digest for task, bank in given_banks(experiment, tasks).items()}
     return Plan(
         experiment=experiment,
         groups=layer_groups(
@@ -79,9 +82,9 @@ def make_plan(experiment: Experiment, benchmarks: Mapping[str, AnyBenchmark]) ->
         ),
         items=division.items,
         dtype=dtype,
-        fingerprints=models | tasks | statistics_digests(experiment, dtype, models),
-        measures=measures_of(experiment, benchmarks),
-        notes=division.notes,
+        fingerprints=models | tasks | banks | statistics_digests(experiment, dtype, models),
+        measures=measures,
+        notes=(*division.notes, *_unmodelled(experiment, measures)),
     )
 
 
@@ -111,6 +114,28 @@ def measures_of(experiment: Experiment, benchmarks: Mapping[str, Measured]) -> d
             )
         measures[keys[0]] = search
     return measures
+
+
+def _unmodelled(experiment: Experiment, measures: Mapping[str, Measure]) -> tuple[str, ...]:
+    """In words, what `estimator: irt` has no response model of."""
+    names = [
+        objective.title
+        for objective in experiment.objectives
+        if objective.metric == AGREEMENT
+        or not _is_right_or_wrong(
+            measures[measure_key(objective.benchmark("search"), objective.metric)]
+        )
+    ]
+    if experiment.scoring.estimator != "irt" or not names:
+        return ()
+    return (
+        f"estimator: irt is for answers that are right or wrong; {', '.join(names)} is what the "
+        "items scored add up to",
+    )
+
+
+def _is_right_or_wrong(measure: Measure) -> bool:
+    return measure.is_share and measure.aggregation == "mean"
 
 
 def fingerprint_models(experiment: Experiment) -> dict[str, str]:
@@ -210,17 +235,3 @@ def _main_dtype(infos: Mapping[str, TensorInfo]) -> str:
     for info in infos.values():
         n_entries[str(info.dtype).removeprefix("torch.")] += math.prod(info.shape)
     return n_entries.most_common(1)[0][0]
-
-
-def _digest(benchmark: AnyBenchmark) -> str:
-    """A digest of every prompt and answer of a benchmark: what its scores depend on."""
-    if not isinstance(benchmark, Benchmark):
-        return benchmark.digest
-    digest = hashlib.sha256()
-    for document, requests in zip(benchmark.documents, benchmark.requests, strict=True):
-        digest.update(repr(document).encode())
-        for request in requests:
-            digest.update(repr(request.args).encode())
-    for metric in benchmark.metrics:
-        digest.update(f"{metric.name},{metric.filter}".encode())
-    return digest.hexdigest()

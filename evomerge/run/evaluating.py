@@ -72,7 +72,7 @@ def _references(
 
 
 def _items(plan: Plan, phase: Phase) -> Items:
-    return plan.search_items(None) if phase == "search" else plan.items[phase]
+    return plan.baseline_items() if phase == "search" else plan.items[phase]
 
 
 def _score(scorers: Scorers, plan: Plan, phase: Phase) -> dict[str, dict[str, float | None]]:

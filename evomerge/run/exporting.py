@@ -4,6 +4,7 @@ import shlex
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 from evomerge.checkpoint.adapter import open_model
 from evomerge.checkpoint.reader import open_checkpoint
@@ -14,7 +15,7 @@ from evomerge.export.folder import export_model
 from evomerge.journal.events import Started
 from evomerge.journal.state import RunState
 from evomerge.merge.prepared import PreparedMerge
-from evomerge.records import Comparison, ItemScores, Member
+from evomerge.records import Comparison, ItemScores, Member, Phase
 from evomerge.run.build import fingerprint_models, require_unchanged
 from evomerge.run.calibration import objectives_of
 from evomerge.run.directory import read_run
@@ -85,10 +86,10 @@ def find_member(shown: Comparison, wanted: str) -> Member:
 
 
 def _search_items(state: RunState, candidate_id: str) -> Items:
-    """The search items that a candidate was scored on, by task."""
+    """The search items that a candidate was scored on, by task, ascending as lm-eval wants them."""
     result = state.result(candidate_id)
     scored = result.tasks if isinstance(result, ItemScores) else {}
-    return {task: scores.items for task, scores in scored.items()}
+    return {task: tuple(sorted(scores.items)) for task, scores in scored.items()}
 
 
 def reproducing_commands(
@@ -96,8 +97,9 @@ def reproducing_commands(
 ) -> Iterator[str]:
     """The lm-eval commands that score the exported folder as the run did, test items first.
 
-    Tasks are scored together where they have the same number of few-shot examples. A part of a
-    few-shot task is left out: lm-eval draws other examples for it than for the whole.
+    Tasks are scored together where they have the same number of few-shot examples, and are scored
+    whole or in part alike. A part of a few-shot task is left out: lm-eval draws other examples for
+    it than for the whole.
     """
     tasks_path = plan.experiment.tasks_path
     include_path = None
@@ -105,14 +107,16 @@ def reproducing_commands(
         include_path = run_dir.resolve() / TASKS_NAME
         names = [task for tasks in plan.items.values() for task in tasks]
         write_portable_tasks(names, tasks_path=tasks_path, out_dir=include_path)
-    for phase in ("test", "search"):
-        by_fewshot: dict[int | None, list[str]] = defaultdict(list)
+    for phase in reversed(get_args(Phase)):
+        items = search_items if phase == "search" else plan.items[phase]
+        alike: dict[tuple[int | None, bool], list[str]] = defaultdict(list)
         for objective in plan.experiment.objectives:
-            task = objective.test if phase == "test" else objective.task
-            if task is not None:
-                by_fewshot[_num_fewshot(task, objective.num_fewshot, tasks_path)].append(task)
-        for num_fewshot, tasks in by_fewshot.items():
-            if phase == "search" and (num_fewshot != 0 or not search_items):
+            task = objective.benchmark(phase)
+            if task in items:
+                num_fewshot = _num_fewshot(task, objective.num_fewshot, tasks_path)
+                alike[(num_fewshot, phase == "test" and task == objective.test)].append(task)
+        for (num_fewshot, is_whole), tasks in alike.items():
+            if num_fewshot != 0 and not is_whole:
                 continue
             command = evaluate_command(
                 out_dir,
@@ -121,7 +125,7 @@ def reproducing_commands(
                 include_path=include_path,
                 batch_size=plan.experiment.scoring.batch_size,
                 num_fewshot=num_fewshot,
-                items={t: search_items[t] for t in tasks} if phase == "search" else None,
+                items=None if is_whole else {task: items[task] for task in tasks},
             )
             yield shlex.join(command)
 

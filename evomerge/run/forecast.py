@@ -14,6 +14,7 @@ from evomerge.run.build import load_experiment_tasks, make_plan
 from evomerge.run.plan import Items, Plan
 from evomerge.run.probe import Probe, probe
 from evomerge.run.resolution import Resolution, disagreement, probable_mean, resolution
+from evomerge.run.selecting import MOST_SELECTED
 from evomerge.run.sizes import Sizes, sizes_of
 from evomerge.run.validate import load_experiment
 from evomerge.scoring.scorers import AnyBenchmark
@@ -23,9 +24,6 @@ PHASES = get_args(Phase)
 REPORT_BYTES, TRACKING_BYTES, RAY_BYTES = 60 << 20, 460 << 20, 600 << 20
 """Resident memory of drawing the front, of the process that sends the run to MLflow, and of a local
 Ray without its workers; measured on the quickstart."""
-
-MOST_SELECTED = 2
-"""Candidates that are scored again after the search, at most so many times those on its front."""
 
 FRONT_FACTORS = (0.75, 1.5, 2.5)
 """Front of a search over that of as many independent points: least, expected, most.
@@ -165,9 +163,9 @@ def _work(plan: Plan, seen: Probe) -> dict[str, Work]:
     front = _front(plan)
     selected = front.times(MOST_SELECTED)
     work: dict[str, tuple[Span, Items, Phase]] = {
-        "baselines": (Span.exactly(n_baselines), plan.search_items(None), "search"),
+        "baselines": (Span.exactly(n_baselines), plan.baseline_items(), "search"),
         "calibration": (Span.exactly(n_full), plan.sorted_items("search"), "search"),
-        "search": (Span.exactly(budget - n_full), plan.search_items(n_full), "search"),
+        "search": (Span.exactly(budget - n_full), plan.sample_items(), "search"),
         "selection": (selected.plus(n_baselines), plan.items["selection"], "selection"),
         "test": (front.plus(n_baselines), plan.items["test"], "test"),
     }
@@ -222,7 +220,7 @@ def _objectives(
     plan: Plan, benchmarks: Mapping[str, AnyBenchmark], seen: Probe
 ) -> dict[str, dict[Phase, Resolution]]:
     found: dict[str, dict[Phase, Resolution]] = {}
-    items = {**plan.items, "search": plan.search_items(plan.n_calibration)}
+    items = {**plan.items, "search": plan.sample_items()}
     for objective in plan.objectives:
         values = {name: own.tasks[objective.search].values for name, own in seen.scores.items()}
         merges = [values[name] for name in seen.merges]
@@ -239,7 +237,7 @@ def _objectives(
 def _assumptions(plan: Plan, seen: Probe) -> list[str]:
     lines = [
         f"time: median and quartiles of {len(seen.scores)} models, each scored here on "
-        f"{seen.n_probed} of {n_items(plan.search_items(None))} search items; other items take as "
+        f"{seen.n_probed} of {n_items(plan.baseline_items())} search items; other items take as "
         "long, and the workers are as fast as this machine",
         "front: 1.5 times that of as many independent points, from 0.75 to 2.5 times; larger still "
         "where few items make many candidates equal",

@@ -68,6 +68,16 @@ def benchmark_parts(plan: Plan, name: str) -> Parts:
     return parts
 
 
+def asking_parts(plan: Plan, name: str) -> Parts:
+    """What the items depend on that a baseline is asked after those of its job."""
+    return {
+        "bank": plan.fingerprints.get(f"bank:{name}"),
+        "order": list(plan.order(name, 0)),
+        "n_common": plan.n_common,
+        "n": plan.experiment.scoring.items,
+    }
+
+
 def scoring_parts(plan: Plan) -> Parts:
     """What the last bit of a score depends on: how passes are computed, and by which code."""
     scoring = plan.experiment.scoring

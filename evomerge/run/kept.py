@@ -11,7 +11,14 @@ from typing import Any
 
 from evomerge.journal.codec import result_from_json, result_to_json
 from evomerge.records import Failure, ItemScores, Job, Result
-from evomerge.run.identity import benchmark_parts, digest_of, keys_of, merge_parts, scoring_parts
+from evomerge.run.identity import (
+    asking_parts,
+    benchmark_parts,
+    digest_of,
+    keys_of,
+    merge_parts,
+    scoring_parts,
+)
 from evomerge.run.plan import Plan
 
 FOLDER = ".cache"
@@ -85,6 +92,7 @@ class KeptResults:
             "merge": merge_parts(self._plan, job.recipe),
             "benchmarks": benchmarks,
             "scoring": scoring_parts(self._plan),
+            "asking": {name: asking_parts(self._plan, name) for name in job.asking},
         }
 
 

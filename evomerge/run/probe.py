@@ -70,7 +70,7 @@ def probe(plan: Plan, benchmarks: Mapping[str, AnyBenchmark]) -> Probe:
     recipes = {**plan.baselines, **random}
     _require_a_score(worker, plan)
     merge_s = _merge_seconds(worker, random)
-    scores = _score(worker, recipes, plan.search_items(None), "search", merge_s)
+    scores = _score(worker, recipes, plan.baseline_items(), "search", merge_s)
     return Probe(
         start_s=start_s,
         merge_s=merge_s,

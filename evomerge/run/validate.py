@@ -7,6 +7,7 @@ from evomerge.config.experiment import Experiment
 from evomerge.config.read import Located, read_experiment
 from evomerge.config.strict_yaml import KeyPath
 from evomerge.errors import ConfigError, Problem
+from evomerge.run.banks import check_banks
 from evomerge.run.check_merge import check_merge
 from evomerge.run.check_models import check_models
 from evomerge.run.check_objectives import check_objectives
@@ -37,6 +38,7 @@ def check_experiment(experiment: Experiment, located: Located) -> list[Problem]:
         *check_search(experiment, located),
         *check_objectives(experiment, located),
         *check_models(experiment, located),
+        *check_banks(experiment, located),
         *_check_tasks(experiment, located),
         *check_texts(experiment, located),
     ]

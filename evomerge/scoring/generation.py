@@ -63,7 +63,9 @@ class GenerationScorer:
             NonFiniteScore: the model's logits are NaN or infinite.
         """
         known = [item for item in items if self._fits(item)]
-        foretold = self._foretell.run(known) if self._foretells else {}
+        foretold: dict[int, Foretold] = {}
+        if self._foretells:
+            foretold = self._foretell.run(known, likelihood=self._needs_likelihood)
         results: dict[int, Results] = {}
         for item in known:
             ahead = foretold.get(item, _NOTHING)

@@ -8,6 +8,7 @@ complete, and where it can no longer become the right answer an exact match fail
 open is to be generated, from where it was left.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -26,7 +27,6 @@ from evomerge.scoring.forward import (
     TokenTree,
     logits_of,
     make_batches,
-    n_shared,
     read_header,
     rounding,
     shared_header,
@@ -38,6 +38,7 @@ from evomerge.scoring.tokens import TokenisedItems, Tokens
 
 _STRIPPED = (WhitespaceFilter, TakeFirstFilter)
 _PLAIN = (TakeFirstFilter,)
+_UNSURE, _END = -1, -2  # beside tokens: one within rounding of another, and none after the last
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Foretold:
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """A batch, the items it is of, and the tokens that come after its wanted nodes (-1: none)."""
+    """A batch, the items it is of, and the tokens that come after its wanted nodes."""
 
     batch: Batch
     items: tuple[int, ...]
@@ -68,42 +69,35 @@ class AnswerPass:
         self._resident, self._items, self._limits = resident, items, limits
         self._plan = lru_cache(maxsize=8)(self._make_plan)
 
-    def run(self, items: Sequence[int]) -> dict[int, Foretold]:
-        """How each item's answer begins.
+    def run(self, items: Sequence[int], *, likelihood: bool = False) -> dict[int, Foretold]:
+        """How each item's answer begins, and where wanted how likely the right one is.
 
         Raises:
             NonFiniteScore: the model's logits are NaN or infinite.
         """
-        return self._run(tuple(items), with_header=self._takes_header)
-
-    def _run(self, items: tuple[int, ...], *, with_header: bool) -> dict[int, Foretold]:
         found: dict[int, Foretold] = {}
         with torch.inference_mode():
-            header = self._read_header() if with_header else None
-            for part in self._plan(items, with_header):
-                found |= self._foretell(part, logits_of(self._resident, part.batch, header))
+            header = self._read_header() if self._takes_header else None
+            for part in self._plan(tuple(items), header is not None):
+                logits = logits_of(self._resident, part.batch, header)
+                means = _means(part, logits) if likelihood else itertools.repeat(None)
+                said = self._said(part, logits)
+                found.update(zip(part.items, map(Foretold, said, means), strict=False))
         return found
 
-    def _foretell(self, part: _Part, logits: Tensor) -> Iterator[tuple[int, Foretold]]:
+    def _said(self, part: _Part, logits: Tensor) -> Iterator[tuple[int, ...]]:
+        """What greedy decoding says, up to the first token that is not the right answer's."""
         top = logits.topk(2)
-        margins = top.values[:, 0] - top.values[:, 1]
-        sure = margins >= rounding(self._resident.dtype)
-        tokens = torch.where(sure, top.indices[:, 0], -1).tolist()
-        chosen = logits.gather(1, part.after.clamp(min=0)[:, None])[:, 0]
-        terms = (chosen - logits.logsumexp(-1)).double().tolist()
+        sure = top.values[:, 0] - top.values[:, 1] >= rounding(self._resident.dtype)
+        best = top.indices[:, 0]
+        differs = (best != part.after).cpu().numpy()
+        tokens = torch.where(sure, best, _UNSURE).tolist()
         start = 0
-        for item, n in zip(part.items, part.n_wanted, strict=True):
-            mean = float(np.mean(terms[start : start + n - 1])) if n > 1 else None
-            said = self._follow(item, tokens[start : start + n])
-            yield item, Foretold(said, mean)
+        for n in part.n_wanted:
+            n_said = 1 + int(differs[start : start + n].argmax())
+            said = tokens[start : start + min(n_said, self._limits.max_tokens)]
+            yield () if _UNSURE in said else until_end(said, self._limits)
             start += n
-
-    def _follow(self, item: int, tokens: Sequence[int]) -> tuple[int, ...]:
-        """The tokens up to and including the first that is not the answer's; empty at a -1."""
-        ((_, answer),) = self._items.pairs(item)
-        n = min(n_shared(tokens, answer) + 1, self._limits.max_tokens)
-        said = until_end(tokens[:n], self._limits)
-        return () if -1 in said else said
 
     def _make_plan(self, items: tuple[int, ...], with_header: bool) -> list[_Part]:
         n_before = len(self._header) if with_header else 0
@@ -113,7 +107,7 @@ class AnswerPass:
             tree = TokenTree.of([np.concatenate([prompt[n_before:], answer])])
             trees.append(tree)
             wanted.append(np.arange(len(tree.tokens) - len(answer) - 1, len(tree.tokens)))
-            after.append(np.append(answer, -1).astype(np.int64))
+            after.append(np.append(answer, _END).astype(np.int64))
         return [
             _Part(
                 batch,
@@ -152,6 +146,16 @@ class AnswerPass:
     def _logits(self, items: tuple[int, ...], header: Cache | None) -> Tensor:
         (part,) = self._plan(items, header is not None)
         return logits_of(self._resident, part.batch, header)
+
+
+def _means(part: _Part, logits: Tensor) -> Iterator[float | None]:
+    """The mean log p of each right answer's tokens; None where it has none."""
+    chosen = logits.gather(1, part.after.clamp(min=0)[:, None])[:, 0]
+    terms = (chosen - logits.logsumexp(-1)).double().cpu().numpy()
+    start = 0
+    for n in part.n_wanted:
+        yield float(terms[start : start + n - 1].mean()) if n > 1 else None
+        start += n
 
 
 class Judge:

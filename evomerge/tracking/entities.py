@@ -5,13 +5,14 @@ Importing this module imports MLflow, which takes seconds.
 
 import math
 from collections.abc import Iterator, Mapping
+from typing import get_args
 
 from mlflow.entities import Metric, Param
 
-from evomerge.records import Estimate, Member, Progress
+from evomerge.records import Estimate, Member, Phase, Progress
 from evomerge.tracking.names import sanitise
 from evomerge.tracking.summary import mean_values
-from evomerge.tracking.table import mean_estimate
+from evomerge.tracking.table import mean_estimate, scores
 
 
 def progress_metrics(state: Progress) -> Iterator[Metric]:
@@ -35,7 +36,7 @@ def progress_metrics(state: Progress) -> Iterator[Metric]:
 
 def member_values(member: Member) -> dict[str, float]:
     """The metrics of a member of the front by name: means, standard errors, numbers of items."""
-    phases = (("search", member.objectives), ("test", member.test))
+    phases = [(phase, scores(member, phase)) for phase in get_args(Phase)]
     values = {
         key: value
         for phase, estimates in phases

@@ -12,6 +12,7 @@ def hover_text(name: str, member: Member) -> str:
     """Name, scores and a summary of the recipe, in the few tags that plotly understands."""
     lines = [f"<b>{escape(name)}</b>"]
     lines += _score_lines(member.objectives, "search")
+    lines += _score_lines(member.selection, "selection")
     lines += _score_lines(member.test, "test")
     return "<br>".join([*lines, *recipe_lines(member.recipe)])
 

@@ -14,8 +14,8 @@ from evomerge.tracking.page_parts import SCRIPT, STYLE
 from evomerge.tracking.table import (
     BEST,
     UNKNOWN,
-    has_test,
     mean_estimate,
+    phases_of,
     ranked,
     ranked_baselines,
     scores,
@@ -36,7 +36,7 @@ def front_page(comparison: Comparison, title: str) -> str:
     Nothing is loaded from elsewhere, and the page's own content security policy forbids it: plotly
     is part of the page. A click on a point or on a row shows that member's recipe as a heat map.
     """
-    phases = _phases(comparison)
+    phases = phases_of(comparison)[::-1]
     drawn = replace(comparison, dominated=_evenly(comparison.dominated, MOST_DOMINATED))
     switch = "".join(
         f'<button data-phase="{phase}">{phase.capitalize()} items</button>' for phase in phases
@@ -56,7 +56,7 @@ def front_page(comparison: Comparison, title: str) -> str:
 <p class="hint">Layer groups down, experts across. Click a point or a row to choose a merge.</p>
 <div id="heat"></div></section>
 <section><h2>All numbers</h2>
-<p class="hint">Mean ± one standard error. {BEST} has the best mean on the search items.</p>
+<p class="hint">Mean ± one standard error. {BEST} has the best mean before the test.</p>
 <div class="scroll">{_table(comparison, phases)}</div></section>
 </main>
 <script type="application/json" id="data">{_data(drawn, phases)}</script>
@@ -64,10 +64,6 @@ def front_page(comparison: Comparison, title: str) -> str:
 <script>{SCRIPT}</script>
 </body></html>
 """
-
-
-def _phases(comparison: Comparison) -> tuple[Phase, ...]:
-    return ("test", "search") if has_test(comparison) else ("search",)
 
 
 def _lead(comparison: Comparison) -> str:
@@ -78,7 +74,13 @@ def _lead(comparison: Comparison) -> str:
         f"{_plural(len(comparison.baselines), 'baseline')}; larger is better. "
         f"<b>Search</b> scores{_items(comparison, 'search')} steered the search and flatter it."
     )
-    if not has_test(comparison):
+    phases = phases_of(comparison)
+    if "selection" in phases:
+        counts += (
+            f" <b>Selection</b> scores{_items(comparison, 'selection')} of its best are from fresh "
+            "items; both together chose the front."
+        )
+    if "test" not in phases:
         return counts + " Nothing has been scored on test items yet."
     return (
         f"{counts} <b>Test</b> scores{_items(comparison, 'test')} are from items that the search "

@@ -4,7 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from rich import box
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -16,32 +16,38 @@ from evomerge.records import Comparison, Estimate, Member, Phase
 
 BEST = "★"
 UNKNOWN = Estimate(math.nan, math.nan, 0)
-_PHASES: tuple[Phase, ...] = ("search", "test")
+_PHASES: tuple[Phase, ...] = get_args(Phase)
 
 
 def scores(member: Member, phase: Phase) -> Mapping[str, Estimate]:
-    """The member's estimates on the search items or on the test items."""
-    return member.objectives if phase == "search" else member.test
+    """The member's estimates on the items of a phase."""
+    if phase == "search":
+        return member.objectives
+    return member.selection if phase == "selection" else member.test
 
 
-def has_test(comparison: Comparison) -> bool:
-    """Whether anybody has been scored on the test items."""
-    return any(member.test for member in comparison.members())
+def phases_of(comparison: Comparison) -> tuple[Phase, ...]:
+    """The phases that anybody has scores of, in their order; the last ones flatter least."""
+    members = [*comparison.members()]
+    later = [p for p in _PHASES[1:] if any(scores(member, p) for member in members)]
+    return (_PHASES[0], *later)
 
 
 def ranked(comparison: Comparison) -> list[tuple[str, Member]]:
-    """Front members by their ids, the best mean on the search items first."""
+    """Front members by their ids, the best mean before the test first."""
     pairs = [(member.id, member) for member in comparison.front]
     return sorted(pairs, key=_worst_last)
 
 
 def ranked_baselines(comparison: Comparison) -> list[tuple[str, Member]]:
-    """Baselines by their names, the best mean on the search items first."""
+    """Baselines by their names, the best mean before the test first."""
     return sorted(comparison.baselines.items(), key=_worst_last)
 
 
 def _worst_last(pair: tuple[str, Member]) -> tuple[bool, float]:
-    mean = mean_estimate([*pair[1].objectives.values()]).mean
+    member = pair[1]
+    known = {name: member.pooled.get(name, own) for name, own in member.objectives.items()}
+    mean = mean_estimate([*known.values()]).mean
     return math.isnan(mean), -mean
 
 
@@ -51,16 +57,16 @@ def front_table(comparison: Comparison) -> "FrontTable":
 
 
 class FrontTable:
-    """Means ± standard errors of every member, on search and on test items.
+    """Means ± standard errors of every member, on the items of the search and of what came after.
 
-    Both kinds of items stand side by side where the terminal is wide enough, else one table under
-    the other. The star marks the front member with the best mean on the search items: the test
-    items choose nothing.
+    All kinds of items stand side by side where the terminal is wide enough, else one table under
+    the other. The star marks the front member with the best mean before the test, on the items of
+    search and selection together: the test items choose nothing.
     """
 
     def __init__(self, comparison: Comparison) -> None:
         self._comparison = comparison
-        self._phases = _PHASES if has_test(comparison) else _PHASES[:1]
+        self._phases = phases_of(comparison)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         wide = _table(self._comparison, self._phases)
@@ -68,12 +74,12 @@ class FrontTable:
         if needed <= options.max_width:
             yield wide
             return
-        for phase in reversed(self._phases):  # the test items, the fairer ones, first
+        for phase in reversed(self._phases):  # the fairer ones first
             yield _table(self._comparison, (phase,))
 
 
 def _table(comparison: Comparison, phases: tuple[Phase, ...]) -> Table:
-    title = "Front and baselines, on the " + " and the ".join(f"{phase} items" for phase in phases)
+    title = f"Front and baselines, on the {' and '.join(phases)} items"
     table = Table(
         title=title,
         title_justify="left",
@@ -129,8 +135,9 @@ def mean_estimate(estimates: Sequence[Estimate]) -> Estimate:
 def to_json(comparison: Comparison) -> dict[str, Any]:
     """`{"front": [member with id], "baselines": {name: member}}` in plain JSON values.
 
-    A member has `objectives` and `test`, each `{name: {"mean", "se", "n"}}`, and its `recipe`; and
-    `means` likewise, where objectives are no plain means. A number that is not finite becomes null.
+    A member has `objectives`, `selection` and `test`, each `{name: {"mean", "se", "n"}}`, and its
+    `recipe`; likewise `means`, where objectives are no plain means, and `pooled`, where search and
+    selection together chose the front. A number that is not finite becomes null.
     """
     return {
         "front": [_member_json(member) for _, member in ranked(comparison)],
@@ -159,25 +166,27 @@ def _numbers(member: Member, columns: list[tuple[Phase, str]]) -> Iterator[str]:
 
 
 def _member_json(member: Member) -> dict[str, Any]:
+    beside = {"means": member.means, "pooled": member.pooled}
     return {
         "id": member.id,
-        "objectives": {name: e.to_json() for name, e in member.objectives.items()},
-        "test": {name: e.to_json() for name, e in member.test.items()},
-        **(
-            {"means": {name: e.to_json() for name, e in member.means.items()}}
-            if member.means
-            else {}
-        ),
+        "objectives": _estimates_json(member.objectives),
+        "selection": _estimates_json(member.selection),
+        "test": _estimates_json(member.test),
+        **{name: _estimates_json(known) for name, known in beside.items() if known},
         "recipe": member.recipe.to_json(),
     }
 
 
+def _estimates_json(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
+    return {name: estimate.to_json() for name, estimate in estimates.items()}
+
+
 def to_markdown(comparison: Comparison) -> str:
-    """The table in Markdown, with test scores where there are some, else search scores."""
-    phase: Phase = "test" if has_test(comparison) else "search"
+    """The table in Markdown, with test scores where there are some, else what came before."""
+    phase = phases_of(comparison)[-1]
     names = (*comparison.objectives, "mean")
     lines = [
-        f"Mean ± standard error on the {phase} items; {BEST}: best mean on the search items.",
+        f"Mean ± standard error on the {phase} items; {BEST}: best mean before the test.",
         "",
         "| model | " + " | ".join(names) + " |",
         "|---|" + "---|" * len(names),

@@ -10,13 +10,12 @@ from evomerge.tracking.geometry import (
     Scene,
     Window,
     baseline_positions,
-    staircase,
 )
 from evomerge.tracking.hover import hover_text
 from evomerge.tracking.style import BASELINE, BASELINE_INK, BASELINES, DOMINATED, FRONT, FRONT_LINE
 from evomerge.tracking.table import UNKNOWN, ranked, ranked_baselines, scores
 
-_BEST = "best mean (search items)"
+_BEST = "best mean before the test"
 _SYMBOLS = ("diamond", "square", "triangle-up", "cross", "pentagon", "hexagon", "triangle-down")
 
 
@@ -88,7 +87,7 @@ def _dominated(shown: Scene) -> go.Scatter:
 
 
 def _stairs(shown: Scene) -> go.Scatter:
-    corners = staircase([(mark.x, mark.y) for mark in shown.front])
+    corners = shown.corners()
     return go.Scatter(
         x=[x for x, _ in corners],
         y=[y for _, y in corners],

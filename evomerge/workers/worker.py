@@ -22,6 +22,7 @@ from evomerge.scoring.resident import DTYPES, NonFiniteScore, ResidentModel
 from evomerge.scoring.scorer import Mode
 from evomerge.scoring.scorers import AnyBenchmark, Scorers
 from evomerge.user_cache import user_cache
+from evomerge.workers.asking import ask
 from evomerge.workers.deadline import deadline
 from evomerge.workers.references import Reference, References
 
@@ -95,7 +96,7 @@ class Worker:
             with deadline(self._spec.timeout_s):
                 self._references.prepare(job.items)
                 self._become(job.recipe)
-                scores = self._scorers.score(job.items)
+                scores = ask(self._scorers, job)
         except NonFiniteScore as error:
             raise NonFiniteError(str(error)) from error
         seconds = time.monotonic() - start

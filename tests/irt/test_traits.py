@@ -1,17 +1,18 @@
 """The latent abilities behind answers: exact predictive laws, recovery, and honest intervals."""
 
+import pickle
 from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from mirt import fit_mirt, fscores
 
 from evomerge.errors import ScoringError
-from evomerge.irt.estimate import ability, p_irt
 from evomerge.irt.precision import parameter_errors
 from evomerge.irt.traits import Traits, best_items, fit_traits, normal_nodes
-from evomerge.records import TaskScores
 
 
 def traits_of(
@@ -111,25 +112,56 @@ def test_abilities_are_those_of_mirt(guessing) -> None:
     np.testing.assert_allclose(weights @ traits.nodes[:, 0], found.theta.ravel(), atol=1e-6)
 
 
-def test_one_trait_with_a_normal_prior_is_the_item_bank(bank_of) -> None:
-    """Whose abilities are tested to be mirt's; here on its own nodes, so to rounding."""
-    slopes, intercepts = np.linspace(0.5, 2.0, 12), np.linspace(-2.0, 2.0, 12)
-    bank = bank_of(slopes.tolist(), intercepts.tolist())
-    curves = bank.curves
-    log_prior = curves.log_prior - np.log(np.exp(curves.log_prior).sum())
-    traits = Traits(slopes[:, None], intercepts, curves.nodes[:, None], log_prior)
-    right = draw(traits, 20, np.random.default_rng(1))
-    seen = np.tile(np.arange(12) % 2 == 0, (20, 1))
+@st.composite
+def seen_models(draw_value: st.DrawFn) -> tuple[Traits, np.ndarray, np.ndarray]:
+    """Items of any slope and intercept, and a model's answers to some of them."""
+    curves = st.lists(st.tuples(st.floats(0.0, 4.0), st.floats(-5.0, 5.0)), min_size=1, max_size=9)
+    slopes, intercepts = map(np.array, zip(*draw_value(curves), strict=True))
+    flags = st.lists(st.booleans(), min_size=len(slopes), max_size=len(slopes))
+    seen, right = (np.array([draw_value(flags)]) for _ in range(2))
+    nodes = normal_nodes(200, 1)
+    return Traits(slopes[:, None], intercepts, nodes, np.full(200, -np.log(200))), seen, right
+
+
+@given(seen_models())
+def test_an_estimate_is_a_share_of_the_items_with_a_standard_error(model) -> None:
+    traits, seen, right = model
     estimates = traits.estimates(seen, right)
-    weights = traits.posterior(seen, right)
-    items = bank.items[::2]
-    for row in range(20):
-        values = tuple(right[row, ::2].astype(float).tolist())
-        expected = p_irt(bank, TaskScores(items, values))
-        assert estimates.mean[row] == pytest.approx(expected.mean, abs=1e-9)
-        assert estimates.se[row] == pytest.approx(expected.se, abs=1e-9)
-        mean = weights[row] @ traits.nodes[:, 0]
-        assert mean == pytest.approx(ability(bank, items, values).mean, abs=1e-9)
+    n_items, n_right = seen.size, (seen & right).sum()
+    assert n_right / n_items - 1e-12 <= estimates.mean[0]
+    assert estimates.mean[0] <= (n_right + n_items - seen.sum()) / n_items + 1e-12
+    assert 0.0 <= estimates.se[0] <= 0.5 + 1e-12
+    assert traits.posterior(seen, right).sum() == pytest.approx(1.0, abs=1e-12)
+
+
+@given(seen_models(), st.data())
+def test_turning_a_wrong_answer_right_never_lowers_the_estimate(model, pick) -> None:
+    traits, seen, right = model
+    turned = pick.draw(st.integers(0, seen.size - 1))
+    lower, upper = right.copy(), right.copy()
+    lower[0, turned], upper[0, turned] = False, True
+    means = [traits.estimates(seen, answers).mean[0] for answers in (lower, upper)]
+    assert means[0] <= means[1] + 1e-12
+
+
+def test_a_part_of_the_items_is_a_model_of_its_own() -> None:
+    traits, places = traits_of(9, 2, seed=3), np.array([7, 0, 4])
+    part = traits.restricted(places)
+    right = draw(traits, 4, np.random.default_rng(0))
+    seen = np.ones_like(right)
+    np.testing.assert_array_equal(part.right, traits.right[:, places])
+    np.testing.assert_array_equal(
+        part.estimates(seen[:, places], right[:, places]).mean, right[:, places].mean(axis=1)
+    )
+
+
+def test_what_was_computed_does_not_travel_with_the_model() -> None:
+    traits = traits_of(50, 2, seed=9)
+    before = len(pickle.dumps(traits))
+    traits.estimates(np.zeros((1, 50), dtype=bool), np.zeros((1, 50), dtype=bool))
+    assert len(pickle.dumps(traits)) == before
+    again = pickle.loads(pickle.dumps(traits))  # noqa: S301 - our own, as Ray sends it
+    np.testing.assert_array_equal(again.right, traits.right)
 
 
 def test_intervals_hold_when_the_model_is_true() -> None:

@@ -134,7 +134,7 @@ def test_scores_of_a_single_item_are_printed_without_a_standard_error(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     single, several = Estimate.of([1.0]).to_json(), Estimate.of([1.0, 0.0]).to_json()
-    print_evaluation({"objectives": {"one": single}, "test": {"two": several}})
+    print_evaluation({"objectives": {"one": single}, "selection": {}, "test": {"two": several}})
     first, second = capsys.readouterr().out.splitlines()
     assert first.split() == ["search", "one", "1.0000", "n=1"]
     assert second.split() == ["test", "two", "0.5000", "±", "0.5000", "n=2"]

@@ -29,7 +29,7 @@ def printed(width: int, k: int = 2, *, test: bool = True) -> str:
 
 def test_a_wide_terminal_shows_search_and_test_scores_side_by_side() -> None:
     text = printed(160)
-    assert "on the search items and the test items" in text
+    assert "on the search and test items" in text
     assert "0.400 ±.049" in text
     assert "0.390 ±.024" in text
 
@@ -74,7 +74,7 @@ def test_json_has_the_promised_shape() -> None:
     data = json.loads(json.dumps(to_json(made), allow_nan=False))
     assert set(data) == {"front", "baselines"}
     first = data["front"][0]
-    assert set(first) == {"id", "objectives", "test", "recipe"}
+    assert set(first) == {"id", "objectives", "selection", "test", "recipe"}
     assert set(first["objectives"]["math_de"]) == {"mean", "se", "n"}
     assert Recipe.from_json(first["recipe"]).digest == first["id"]
     assert set(data["baselines"]) == {"base", "expert math", "uniform average"}
