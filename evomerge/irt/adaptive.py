@@ -1,7 +1,7 @@
 """Our estimator: common random items first, then those that tell most about the score.
 
 A candidate answers `n_common` items that every candidate of its generation answers, then batches
-of the items whose answers would lower the variance of its score most (`Traits.gains`). The score is
+of the items whose answers would lower the variance of its score most (`local.gains`). The score is
 the model's, its standard error the model's times a factor from cross-validation: chosen items and a
 bank from few models make the model surer than it should be. Where cross-validation finds the model
 no better than an estimator that trusts random items alone, all items are random and that is taken.
@@ -24,6 +24,7 @@ from evomerge.irt.estimator import (
     checked_responses,
     require_seen,
 )
+from evomerge.irt.local import gains
 from evomerge.irt.traits import N_TRAITS, Traits, best_items, fit_traits
 
 N_COMMON = 10
@@ -153,8 +154,7 @@ class Adaptive:
         random = np.array([order[~mask[order]][:n_random] for mask in seen], dtype=np.intp)
         taken = seen.copy()
         np.put_along_axis(taken, random, True, axis=1)
-        gains = self.traits.gains(seen, right)
-        best = best_items(gains, taken, n - n_random, barred=self.barred)
+        best = best_items(gains(self.traits, seen, right), taken, n - n_random, barred=self.barred)
         return np.concatenate([random, best], axis=1)
 
     def misfit(self, seen: BoolArray, right: BoolArray, common: NDArray[np.intp]) -> FloatArray:

@@ -8,7 +8,7 @@ import torch
 from rich.console import Console
 
 from evomerge.checkpoint.reader import open_checkpoint
-from evomerge.records import ItemScores, Phase
+from evomerge.records import NO_CODE, ItemScores, Permissions, Phase
 from evomerge.run.build import load_experiment_tasks, make_plan
 from evomerge.run.estimates import Objectives
 from evomerge.run.plan import Plan
@@ -24,7 +24,12 @@ PHASES: tuple[tuple[Phase, str], ...] = (
 )
 
 
-def evaluate_model(model_dir: Path, config: Path, overrides: Sequence[str]) -> dict[str, Any]:
+def evaluate_model(
+    model_dir: Path,
+    config: Path,
+    overrides: Sequence[str],
+    permissions: Permissions = NO_CODE,
+) -> dict[str, Any]:
     """The model's scores on the items of the search, the selection and the test, as JSON values.
 
     Raises:
@@ -32,8 +37,8 @@ def evaluate_model(model_dir: Path, config: Path, overrides: Sequence[str]) -> d
         ModelError: the folder holds no model that can be loaded.
         ScoringError: a task cannot be loaded, or the model cannot be scored.
     """
-    experiment = load_experiment(config, overrides)
-    benchmarks = load_experiment_tasks(experiment)
+    experiment = load_experiment(config, overrides, permissions)
+    benchmarks = load_experiment_tasks(experiment, permissions)
     plan = make_plan(experiment, benchmarks)
     open_checkpoint(model_dir)  # says best what is wrong with a folder
     torch.set_num_threads(experiment.scoring.threads)
