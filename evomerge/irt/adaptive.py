@@ -209,7 +209,7 @@ def fit_adaptive(
         for _ in range(n_draws):
             for size, rows in try_out(estimator, held_out, within, rng).items():
                 errors[size].append(rows)
-    validation = tuple(_validation(size, np.concatenate(errors[size], axis=1)) for size in within)
+    validation = tuple(validation_of(size, np.concatenate(errors[size], axis=1)) for size in within)
     return Adaptive(fit_traits(answers, n_traits), validation, tuple(barred))
 
 
@@ -282,7 +282,8 @@ def flag_items(responses: ArrayLike) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _validation(n: int, rows: FloatArray) -> Validation:
+def validation_of(n: int, rows: FloatArray) -> Validation:
+    """What rows `(5, n_models)` of `try_out` add up to."""
     errors, ses, plain, differences, difference_ses = rows
     return Validation(
         n,

@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 
 from evomerge.errors import UsageError
+from evomerge.irt.adaptive import N_FOLDS
 from evomerge.irt.estimator import FloatArray
 from evomerge.irt.precision import GUESSING_PRIOR
 from evomerge.irt.traits import N_NODES, Traits, fit_traits, normal_nodes, with_histogram
@@ -45,12 +46,13 @@ class AnswerModel:
     """A model of answers by name.
 
     `n_parameters` of an item order the models by complexity; `fit` takes `(n_models, J)` answers
-    of zeros and ones.
+    of zeros and ones; `n_folds` of a cross-validation are worth its time.
     """
 
     name: str
     n_parameters: int
     fit: Callable[[FloatArray], Traits]
+    n_folds: int = N_FOLDS
 
 
 def _fit_2pl(answers: FloatArray) -> Traits:
@@ -144,15 +146,15 @@ def _ours(n_traits: int) -> AnswerModel:
 
 def _mirt(n_factors: int) -> AnswerModel:
     fit = partial(_fit_factors, n_factors=n_factors)
-    return AnswerModel(f"mirt-{n_factors}", n_factors + 1, fit)
+    return AnswerModel(f"mirt-{n_factors}", n_factors + 1, fit, n_folds=2)
 
 
 MODELS: Mapping[str, AnswerModel] = {
     model.name: model
     for model in (
-        AnswerModel("2pl", 2, _fit_2pl),
+        AnswerModel("2pl", 2, _fit_2pl, n_folds=3),
         _ours(1),
-        AnswerModel("3pl", 3, _fit_3pl),
+        AnswerModel("3pl", 3, _fit_3pl, n_folds=3),
         _ours(2),
         _mirt(2),
         _ours(3),

@@ -13,25 +13,28 @@ from evomerge.checkpoint.reader import open_checkpoint
 from evomerge.config.experiment import Experiment, Objective
 from evomerge.errors import ModelError, ScoringError
 from evomerge.merge.groups import layer_groups
-from evomerge.records import Measure, TensorInfo, measure_key
+from evomerge.records import NO_CODE, Measure, Permissions, TensorInfo, measure_key
 from evomerge.run.banks import given_banks
 from evomerge.run.dividing import divide
 from evomerge.run.estimates import AGREEMENT
 from evomerge.run.needed import statistics_digests, statistics_paths
 from evomerge.run.plan import Plan
 from evomerge.scoring.benchmark import TaskBenchmark, load_benchmarks
-from evomerge.scoring.resident import resolve_dtype
+from evomerge.scoring.resident import load_tokenizer, resolve_dtype
 from evomerge.workers.resources import WorkerResources
 from evomerge.workers.worker import WorkerSpec
 
 DEVICE = "cpu"
 
 
-def load_experiment_tasks(experiment: Experiment) -> dict[str, TaskBenchmark]:
+def load_experiment_tasks(
+    experiment: Experiment, permissions: Permissions = NO_CODE
+) -> dict[str, TaskBenchmark]:
     """The tasks of an experiment, each with the requests of all its documents built.
 
     Raises:
         ScoringError: a task cannot be loaded as wanted.
+        ModelError: the base's tokenizer is wanted for its chat template and cannot be loaded.
     """
     objectives = experiment.objectives
     search = [(objective.task, objective) for objective in objectives if objective.task]
@@ -46,6 +49,8 @@ def load_experiment_tasks(experiment: Experiment) -> dict[str, TaskBenchmark]:
             tasks_path=experiment.tasks_path,
             num_fewshot=own[0].num_fewshot,
             metrics={task: [objective.metric for objective in own]},
+            permissions=permissions,
+            chat=load_tokenizer(experiment.base) if own[0].chat_template else None,
         )
     return benchmarks
 

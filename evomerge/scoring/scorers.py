@@ -1,17 +1,21 @@
 """A scorer for every benchmark of a run, by its kind."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
 from evomerge.errors import ScoringError
 from evomerge.records import TaskScores
-from evomerge.scoring.benchmark import TaskBenchmark
+from evomerge.scoring.benchmark import Benchmark, TaskBenchmark
 from evomerge.scoring.divergence import DivergenceScorer
 from evomerge.scoring.model_size import ModelBenchmark, SizeScorer
 from evomerge.scoring.perplexity import PerplexityScorer
-from evomerge.scoring.resident import ResidentModel
+from evomerge.scoring.resident import ResidentModel, load_config, load_tokenizer
 from evomerge.scoring.scorer import Mode, Scorer
+from evomerge.scoring.task_group import TaskGroup
 from evomerge.scoring.text_benchmark import TextBenchmark
+from evomerge.scoring.tokenising import tokenise
 
 AnyBenchmark = TaskBenchmark | TextBenchmark | ModelBenchmark
 
@@ -85,3 +89,26 @@ def _scorer(model: ResidentModel, benchmark: TextBenchmark | ModelBenchmark) -> 
     if benchmark.metric == "kl":
         return DivergenceScorer(model, benchmark)
     return PerplexityScorer(model, benchmark)
+
+
+def tokenised(benchmarks: Mapping[str, AnyBenchmark], model: Path) -> dict[str, AnyBenchmark]:
+    """The benchmarks, every task of them with its tokens for the model in a folder.
+
+    Raises:
+        ModelError: the folder has no tokenizer that can be loaded.
+    """
+    tokenizer, config = load_tokenizer(model), load_config(model)
+
+    def with_tokens(task: Benchmark) -> Benchmark:
+        return replace(task, tokens=task.tokens or tokenise(task, tokenizer, config))
+
+    return {name: _each_task(own, with_tokens) for name, own in benchmarks.items()}
+
+
+def _each_task(benchmark: AnyBenchmark, change: Callable[[Benchmark], Benchmark]) -> AnyBenchmark:
+    """The benchmark with each task of it changed."""
+    if isinstance(benchmark, Benchmark):
+        return change(benchmark)
+    if isinstance(benchmark, TaskGroup):
+        return replace(benchmark, parts=tuple(map(change, benchmark.parts)))
+    return benchmark
