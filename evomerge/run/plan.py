@@ -43,6 +43,11 @@ Models, tasks, statistics and item banks are compared by their fingerprints inst
 """
 
 
+def n_items(items: Items) -> int:
+    """How many items a model is scored on."""
+    return sum(map(len, items.values()))
+
+
 @dataclass(frozen=True)
 class Plan:
     """An experiment with what was found out about its models and tasks.
