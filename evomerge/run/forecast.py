@@ -9,7 +9,7 @@ from statistics import median, quantiles
 from typing import get_args
 
 from evomerge.config.experiment import Experiment
-from evomerge.records import Phase
+from evomerge.records import NO_CODE, Permissions, Phase
 from evomerge.run.aggregating import aggregate
 from evomerge.run.build import load_experiment_tasks, make_plan
 from evomerge.run.estimates import AGREEMENT, ObjectiveTasks
@@ -25,7 +25,7 @@ from evomerge.run.resolution import (
 from evomerge.run.selecting import MOST_SELECTED
 from evomerge.run.sizes import Sizes, sizes_of
 from evomerge.run.validate import load_experiment
-from evomerge.scoring.benchmark import TaskBenchmark
+from evomerge.scoring.scorers import AnyBenchmark
 
 PHASES = get_args(Phase)
 
@@ -103,7 +103,9 @@ class Forecast:
     assumed: tuple[str, ...]
 
 
-def forecast_of(config: Path, overrides: Sequence[str]) -> Forecast:
+def forecast_of(
+    config: Path, overrides: Sequence[str], permissions: Permissions = NO_CODE
+) -> Forecast:
     """What a run of an experiment file will take on this machine.
 
     Raises:
@@ -111,8 +113,8 @@ def forecast_of(config: Path, overrides: Sequence[str]) -> Forecast:
         ModelError: a model cannot be merged.
         ScoringError: no baseline can be scored.
     """
-    experiment = load_experiment(config, overrides)
-    benchmarks = load_experiment_tasks(experiment)
+    experiment = load_experiment(config, overrides, permissions)
+    benchmarks = load_experiment_tasks(experiment, permissions)
     plan = make_plan(experiment, benchmarks)
     seen = probe(plan, benchmarks)
     work = _work(plan, seen)
@@ -220,7 +222,7 @@ def _memory(experiment: Experiment, seen: Probe, n_workers: int) -> dict[str, in
 
 
 def _objectives(
-    plan: Plan, benchmarks: Mapping[str, TaskBenchmark], seen: Probe
+    plan: Plan, benchmarks: Mapping[str, AnyBenchmark], seen: Probe
 ) -> dict[str, dict[Phase, Resolution]]:
     found: dict[str, dict[Phase, Resolution]] = {}
     items = {**plan.items, "search": plan.sample_items()}
