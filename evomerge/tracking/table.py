@@ -139,8 +139,8 @@ def text_of(estimate: Estimate) -> str:
     if not math.isfinite(estimate.mean):
         return "–"
     has_error = math.isfinite(estimate.se) and (estimate.se > 0.0 or estimate.mean < 1000)
-    error = f" ±{number_text(estimate.se)}".replace("±0.", "±.") if has_error else ""
-    return f"{number_text(estimate.mean)}{error}"
+    error = f" ±{number_text(estimate.se, estimate.mean)}".replace("±0.", "±.")
+    return f"{number_text(estimate.mean)}{error if has_error else ''}"
 
 
 def to_json(comparison: Comparison) -> dict[str, Any]:

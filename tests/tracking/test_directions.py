@@ -171,6 +171,7 @@ def test_where_larger_is_better_throughout_names_stand_alone() -> None:
     assert legend(plain) == "larger is better"
     assert legend(replace(comparison(), objectives=("surprise",))) == "↓ smaller is better"
     assert bound_text(Bound("<=", 3.0, "<= 3")) == "<= 3"
+    assert bound_text(Bound("<=", 803_968.0, "<= 1 * base")) == "<= 1 * base (803,968)"
 
 
 def test_the_terminal_counts_the_feasible_and_marks_directions() -> None:

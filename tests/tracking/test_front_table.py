@@ -106,4 +106,5 @@ def test_estimates_read_like_scores() -> None:
     assert text_of(Estimate(1.0, math.nan, 1)) == "1.000"
     assert text_of(Estimate(12.5, 1.25, 9)) == "12.500 ±1.250"
     assert text_of(Estimate(871_424.0, 0.0, 1)) == "871,424"
+    assert text_of(Estimate(1.1e-5, 3.5e-6, 9)) == "1.1e-05 ±3.5e-06"
     assert text_of(Estimate(math.nan, math.nan, 0)) == "–"
