@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -186,6 +187,49 @@ def evaluate(
 
     evaluation = evaluate_model(model_dir, config, overrides or (), permissions)
     _print(evaluation, as_json, print_evaluation)
+
+
+@app.command()
+@with_permissions
+def calibrate(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of banks; runs/<name of the file>.banks by default.")
+    ] = None,
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option("--task", help="A search task; may be repeated. All by default."),
+    ] = None,
+    responses: Annotated[
+        Path | None,
+        typer.Option(help="Response matrix (CSV or Parquet: rows models, columns items)."),
+    ] = None,
+    merges: Annotated[int, typer.Option(min=0, help="Random merges to score on all items.")] = 40,
+    from_run: Annotated[
+        Path | None,
+        typer.Option("--from", help="Run whose candidates with all items scored are taken too."),
+    ] = None,
+    models: Annotated[
+        str | None, typer.Option(help="Models of answers to choose from, by comma.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the merges and the folds.")] = 0,
+    as_json: AsJson = False,
+    permissions: Permissions = NO_CODE,
+) -> None:
+    """Fit item banks, so that a search needs fewer items; killed, the same command goes on.
+
+    Example: evomerge calibrate experiments/quickstart.yaml --merges 60
+    """
+    _end_at_once_on_signals()
+    from evomerge.run.calibrating import Wish, calibrate_tasks
+    from evomerge.run.calibration_text import print_calibration
+
+    wish = Wish(tuple(tasks or ()), responses, merges, from_run, seed)
+    if models is not None:
+        wish = replace(wish, models=tuple(name.strip() for name in models.split(",")))
+    found = calibrate_tasks(config, overrides or (), out, wish, permissions=permissions)
+    _print(found, as_json, print_calibration)
 
 
 @app.command()
