@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from evomerge.cli import app
+from evomerge.errors import ScoringError
 from evomerge.records import PERMISSION_FLAGS, Permissions
 from evomerge.run.start import resume_run, run_experiment
 from tests.experiment import write_experiment
@@ -91,6 +92,17 @@ def test_a_run_with_allowed_code_is_that_without_code(
     fronts = [json.loads(invoke("front", str(tmp_path / name), "--json")[1]) for name in
               ("coded", "plain")]  # fmt: skip
     assert fronts[0]["front"] == fronts[1]["front"]
+
+
+@pytest.mark.ray
+def test_code_that_cannot_travel_to_workers_is_an_error(config: Path, tmp_path: Path) -> None:
+    utils = config.parent / "tasks/utils.py"
+    utils.write_text(
+        "import threading\n\nLOCK = threading.Lock()\n\n\n"
+        "def question(document):\n    with LOCK:\n        return document['prompt']\n"
+    )
+    with pytest.raises(ScoringError, match=r"cannot be sent to workers: .*inside the function"):
+        run_experiment(config, ("workers=1",), tmp_path / "ray", Permissions(task_code=True))
 
 
 @pytest.mark.ray
