@@ -4,6 +4,7 @@ Nothing here computes more than a digest or a mean; nothing here imports a heavy
 """
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -94,13 +95,30 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Job:
-    """One evaluation on a worker: merge `recipe`, score the items of each task."""
+class Permissions:
+    """What a command line allows tasks to do; no file and no environment variable can.
 
-    candidate_id: str
-    recipe: Recipe
-    items: Mapping[str, tuple[int, ...]]
-    phase: Phase = "search"
+    Args:
+        task_code: Python that a task's YAML names runs here and on workers.
+        unsafe_code: what the model writes runs, in tasks that are about programs.
+        remote_code: code that comes with a dataset runs.
+    """
+
+    task_code: bool = False
+    unsafe_code: bool = False
+    remote_code: bool = False
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What to type for them."""
+        allowed = (self.task_code, self.unsafe_code, self.remote_code)
+        return tuple(itertools.compress(PERMISSION_FLAGS, allowed))
+
+
+PERMISSION_FLAGS = ("--allow-task-code", "--confirm-run-unsafe-code", "--trust-remote-code")
+"""One for each permission, in their order."""
+
+NO_CODE = Permissions()
 
 
 @dataclass(frozen=True)
@@ -132,10 +150,45 @@ class TaskScores:
         """The mean over the items with its standard error."""
         return Estimate.of(self.values)
 
+    def first(self, n: int) -> "TaskScores":
+        """The results of the first `n` items."""
+        return TaskScores(self.items[:n], self.values[:n], self.weights[:n])
+
+    def then(self, more: "TaskScores") -> "TaskScores":
+        """These results, followed by those of further items."""
+        return TaskScores(
+            self.items + more.items, self.values + more.values, self.weights + more.weights
+        )
+
 
 def measure_key(benchmark: str, metric: str | None) -> str:
     """What item results of a metric are kept under; None is the benchmark's first metric."""
     return benchmark if metric is None else f"{benchmark}:{metric}"
+
+
+class Asker(Protocol):
+    """Goes on asking a benchmark's items: plain data that travels with a job."""
+
+    def next_items(self, found: Mapping[str, TaskScores]) -> tuple[int, ...]:
+        """Documents to be scored next, none of them scored before; empty once it is enough.
+
+        Args:
+            found: results of the benchmark until now, by measure key, in the order of asking.
+        """
+
+
+@dataclass(frozen=True)
+class Job:
+    """One evaluation on a worker: merge `recipe`, score the items of each benchmark.
+
+    `asking` says of some benchmarks how to go on after those items, while the merge is there.
+    """
+
+    candidate_id: str
+    recipe: Recipe
+    items: Mapping[str, tuple[int, ...]]
+    phase: Phase = "search"
+    asking: Mapping[str, Asker] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -287,8 +340,9 @@ class Member:
     `objectives` are estimates on the search items, `test` on the test items of the same
     objectives (empty until the front has been re-scored). `means` are the plain means of the same
     search items where `objectives` are estimated otherwise, else empty. `constraints` are estimates
-    of what is held to a bound, on the search items; `test` has them too. `violation` is 0 where all
-    bounds hold.
+    of what is held to a bound, on the search items; what follows has them too. `selection` are
+    estimates on fresh items, and `pooled` on these and the search items together, of the members
+    that were scored again after the search. `violation` is 0 where all bounds hold.
     """
 
     id: str
@@ -298,6 +352,8 @@ class Member:
     means: Mapping[str, Estimate] = field(default_factory=dict)
     constraints: Mapping[str, Estimate] = field(default_factory=dict)
     violation: float = 0.0
+    selection: Mapping[str, Estimate] = field(default_factory=dict)
+    pooled: Mapping[str, Estimate] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def plan(n_evaluations: int) -> Plan:
         phase: {f"{name}_{phase}": tuple(range(N_ITEMS)) for name in EXPERTS}
         for phase in ("search", "test")
     }
-    return Plan(experiment, GROUPS, items, "float32", {})
+    return Plan(experiment, GROUPS, {**items, "selection": {}}, "float32", {})
 
 
 @dataclass

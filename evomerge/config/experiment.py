@@ -226,7 +226,12 @@ ItemCount = Annotated[float, BeforeValidator(_require_count)]
 class Scoring(Section):
     """How a candidate is scored."""
 
-    items: int = Field(120, ge=2, description="items per search task that a candidate is asked")
+    items: int = Field(
+        120,
+        ge=2,
+        description="items per search task that a candidate is asked; with `estimator: irt` some "
+        "are common to a generation and the others chosen for the candidate",
+    )
     mode: Literal["packed", "exact"] = Field(
         "packed",
         description="exact: lm-eval's own batches and padding, to the last bit; packed: only the "
@@ -235,7 +240,12 @@ class Scoring(Section):
     estimator: Literal["mean", "irt"] = Field(
         "mean",
         description="from item results to an objective. mean: of the items scored; irt: what the "
-        "mean over all items of the search task would be, by a response model fitted in the run",
+        "mean over all items of the search task would be, by a response model",
+    )
+    bank: Path | None = Field(
+        None,
+        description="folder of item banks `<task>.bank.json`, as `evomerge calibrate` writes them, "
+        "for `estimator: irt`; without it the run fits its own",
     )
     selection: ItemCount = Field(
         0.2,
@@ -260,7 +270,8 @@ class Scoring(Section):
         40,
         ge=8,
         le=100_000,
-        description="candidates scored on all items, from which `estimator: irt` learns the items",
+        description="candidates scored on all items, from which `estimator: irt` learns the items "
+        "where it is given no bank",
     )
     threads: int = Field(1, ge=1, le=1024, description="CPU threads of a worker")
     dtype: Literal["auto", "base", "float32", "bfloat16", "float16"] = Field(

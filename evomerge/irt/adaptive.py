@@ -1,14 +1,16 @@
 """Our estimator: common random items first, then those that tell most about the score.
 
 A candidate answers `n_common` items that every candidate of its generation answers, then batches
-of the items whose answers would lower the variance of its score most (`Traits.gains`). The score is
+of the items whose answers would lower the variance of its score most (`local.gains`). The score is
 the model's, its standard error the model's times a factor from cross-validation: chosen items and a
 bank from few models make the model surer than it should be. Where cross-validation finds the model
-no better than the mean of random items, all items are random and the mean is taken.
+no better than an estimator that trusts random items alone, all items are random and that is taken.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +24,7 @@ from evomerge.irt.estimator import (
     checked_responses,
     require_seen,
 )
+from evomerge.irt.local import gains
 from evomerge.irt.traits import N_TRAITS, Traits, best_items, fit_traits
 
 N_COMMON = 10
@@ -31,8 +34,12 @@ RANDOM_SHARE = 0.2
 
 SIZES = (20, 50, 100)
 N_FOLDS = 5
-N_DRAWS = 4
-"""Draws of the common items for each fold of the cross-validation."""
+N_TRIED = 300
+"""Held-out models in the cross-validation, each counted as often as the common items are drawn."""
+
+MAX_DRAWS = 4
+
+Way = Literal["mean", "difference", "model"]
 
 NORMAL_95 = 1.959964
 ALARM = 3.0
@@ -42,15 +49,18 @@ ALARM = 3.0
 class Validation:
     """How the estimator did on calibration models left out of the fit, at `n` items.
 
-    `error` and `mean_error`: its mean absolute error, and that of the mean of as many common random
-    items. `inflation`: what the model's standard errors must be multiplied by for 95 % of the
-    intervals of 95 % to hold the truth.
+    `error`, `mean_error` and `difference_error`: its mean absolute error, that of the mean of as
+    many common random items, and that of the difference estimator (`design.Difference`) on them.
+    `inflation` and `difference_inflation`: what the standard errors of the model and of the
+    difference estimator must be multiplied by for 95 % of the intervals of 95 % to hold the truth.
     """
 
     n: int
     error: float
     mean_error: float
+    difference_error: float
     inflation: float
+    difference_inflation: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +70,7 @@ class Adaptive:
     Attributes:
         traits: the model of the answers.
         validation: by number of items, ascending; empty for no inflation and no fallback.
-        barred: places of items that are never chosen adaptively.
+        barred: places of items that are chosen by the model only where no others are left.
     """
 
     traits: Traits
@@ -68,27 +78,61 @@ class Adaptive:
     barred: Sequence[int] = field(default=())
     n_common: int = N_COMMON
 
+    @cached_property
+    def way(self) -> Way:
+        """What had the least error in cross-validation; the model where there was none."""
+        return min(self._errors, key=self._errors.__getitem__) if self.validation else "model"
+
+    @cached_property
+    def _errors(self) -> dict[Way, float]:
+        """Mean absolute errors in cross-validation over all sizes, the simplest way first."""
+        rows = [(r.mean_error, r.difference_error, r.error) for r in self.validation]
+        mean, difference, model = np.mean(rows, axis=0).tolist()
+        return {"mean": mean, "difference": difference, "model": model}
+
     @property
     def trusts_model(self) -> bool:
-        """Whether the model beat the mean of random items in cross-validation, over all sizes."""
-        rows = self.validation
-        return not rows or sum(r.error for r in rows) < sum(r.mean_error for r in rows)
+        """Whether items are chosen by the model, and the score is the model's."""
+        return self.way == "model"
+
+    @property
+    def doubt(self) -> str:
+        """In words, why the model is not trusted; empty where it is."""
+        if self.trusts_model:
+            return ""
+        return (
+            f"models left out of its fit were estimated with an error of "
+            f"{self._errors['model']:.4f} by its item bank, and of {self._errors[self.way]:.4f} by "
+            f"the {self.way} of random items; so that is taken, and all items are random"
+        )
+
+    def restricted(self, places: NDArray[np.intp]) -> "Adaptive":
+        """The estimator of the mean over some of the items alone, in this order."""
+        new = {int(place): index for index, place in enumerate(places)}
+        barred = tuple(sorted(new[place] for place in self.barred if place in new))
+        return replace(self, traits=self.traits.restricted(places), barred=barred)
 
     def inflation(self, n_seen: NDArray[np.intp]) -> FloatArray:
         """The factor for each number of items, interpolated in log n, `(n_models,)`."""
-        if not self.validation:
+        if not self.validation or self.way == "mean":
             return np.ones(len(n_seen))
         sizes = np.log([row.n for row in self.validation])
-        factors = [row.inflation for row in self.validation]
+        by_model = self.way == "model"
+        factors = [r.inflation if by_model else r.difference_inflation for r in self.validation]
         return np.asarray(np.interp(np.log(np.maximum(n_seen, 1)), sizes, factors))
 
     def estimates(self, seen: BoolArray, right: BoolArray) -> Estimates:
-        """The score of each model; of the mean alone where the model is not to be trusted."""
-        if not self.trusts_model:
-            return Mean().estimates(seen, right)
+        """The score of each model; of random items alone where the model is not to be trusted."""
         n_seen = require_seen(seen, 1, "an ability")
-        estimates = self.traits.estimates(seen, right)
-        return Estimates(estimates.mean, estimates.se * self.inflation(n_seen))
+        found = self._by_way(seen, right)
+        return Estimates.clipped(found.mean, found.se * self.inflation(n_seen))
+
+    def _by_way(self, seen: BoolArray, right: BoolArray) -> Estimates:
+        if self.way == "model":
+            return self.traits.estimates(seen, right)
+        if self.way == "mean":
+            return Mean().estimates(seen, right)
+        return Difference(self.traits.predictions(seen, right)).estimates(seen, right)
 
     def choose(
         self, seen: BoolArray, right: BoolArray, n: int, order: NDArray[np.intp]
@@ -100,9 +144,9 @@ class Adaptive:
                 the first of it are the common items.
 
         Raises:
-            ScoringError: a model has fewer than `n` items left, flagged ones aside.
+            ScoringError: a model has fewer than `n` items left.
         """
-        left = (~seen).sum(axis=1) - (len(self.barred) if self.trusts_model else 0)
+        left = (~seen).sum(axis=1)
         if len(left) and left.min() < n:
             raise ScoringError(
                 f"model {int(left.argmin())} has {int(left.min())} items left to be chosen from, "
@@ -112,8 +156,7 @@ class Adaptive:
         random = np.array([order[~mask[order]][:n_random] for mask in seen], dtype=np.intp)
         taken = seen.copy()
         np.put_along_axis(taken, random, True, axis=1)
-        gains = self.traits.gains(seen, right)
-        best = best_items(gains, taken, n - n_random, barred=self.barred)
+        best = best_items(gains(self.traits, seen, right), taken, n - n_random, barred=self.barred)
         return np.concatenate([random, best], axis=1)
 
     def misfit(self, seen: BoolArray, right: BoolArray, common: NDArray[np.intp]) -> FloatArray:
@@ -144,7 +187,7 @@ def fit_adaptive(
     Args:
         responses: `(n_models, J)` 1 for right, 0 for wrong.
         sizes: numbers of items to cross-validate at; those of J and more are left out.
-        barred: places never to be chosen adaptively (`flag_items`).
+        barred: places not to be chosen adaptively (`flag_items`).
 
     Raises:
         ScoringError: an entry is missing or not 0 or 1, or there are fewer models than folds.
@@ -156,29 +199,45 @@ def fit_adaptive(
             "estimator; calibrate on more models"
         )
     rng = np.random.default_rng(seed)
+    n_draws = min(-(-N_TRIED // len(answers)), MAX_DRAWS)
     folds = rng.permutation(len(answers)) % N_FOLDS
     within = tuple(sorted(size for size in sizes if N_COMMON <= size < answers.shape[1]))
     errors: dict[int, list[FloatArray]] = {size: [] for size in within}
     for fold in range(N_FOLDS):
         estimator = Adaptive(fit_traits(answers[folds != fold], n_traits), barred=barred)
         held_out = answers[folds == fold] > 0.5
-        for _ in range(N_DRAWS):
+        for _ in range(n_draws):
             for size, rows in try_out(estimator, held_out, within, rng).items():
                 errors[size].append(rows)
-    validation = tuple(_validation(size, np.concatenate(errors[size], axis=1)) for size in within)
+    validation = tuple(validation_of(size, np.concatenate(errors[size], axis=1)) for size in within)
     return Adaptive(fit_traits(answers, n_traits), validation, tuple(barred))
 
 
 def try_out(
     estimator: Adaptive, answers: BoolArray, sizes: Sequence[int], rng: np.random.Generator
 ) -> dict[int, FloatArray]:
-    """Errors, standard errors and the plain mean's errors, `(3, n_models)` for each size."""
+    """Errors and standard errors of the model, the mean's errors, and both of the difference.
+
+    `(5, n_models)` for each size.
+    """
     truth, order = answers.mean(axis=1), rng.permutation(answers.shape[1])
     rows = {}
     for n, seen in ask(estimator, answers, sizes, order).items():
         estimates = estimator.estimates(seen, answers)
-        plain = answers[:, order[:n]].mean(axis=1)
-        rows[n] = np.array([estimates.mean - truth, estimates.se, plain - truth])
+        random = np.zeros_like(answers)
+        random[:, order[:n]] = True
+        plain = Mean().estimates(random, answers)
+        predictions = estimator.traits.predictions(random, answers)
+        difference = Difference(predictions).estimates(random, answers)
+        rows[n] = np.array(
+            [
+                estimates.mean - truth,
+                estimates.se,
+                plain.mean - truth,
+                difference.mean - truth,
+                difference.se,
+            ]
+        )
     return rows
 
 
@@ -223,13 +282,19 @@ def flag_items(responses: ArrayLike) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _validation(n: int, rows: FloatArray) -> Validation:
-    errors, ses, plain = rows
-    surprise = np.abs(errors) / np.maximum(ses, 1e-9)
-    factor = float(np.quantile(surprise, 0.95)) / NORMAL_95
+def validation_of(n: int, rows: FloatArray) -> Validation:
+    """What rows `(5, n_models)` of `try_out` add up to."""
+    errors, ses, plain, differences, difference_ses = rows
     return Validation(
         n,
         float(np.abs(errors).mean()),
         float(np.abs(plain).mean()),
-        float(np.clip(factor, 0.7, 5.0)),
+        float(np.abs(differences).mean()),
+        _inflation(errors, ses),
+        _inflation(differences, difference_ses),
     )
+
+
+def _inflation(errors: FloatArray, ses: FloatArray) -> float:
+    surprise = np.abs(errors) / np.maximum(ses, 1e-9)
+    return float(np.clip(np.quantile(surprise, 0.95) / NORMAL_95, 0.7, 5.0))

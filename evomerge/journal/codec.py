@@ -22,6 +22,7 @@ from evomerge.journal.events import (
     Lost,
     Proposed,
     Scored,
+    Selected,
     Started,
     Stopped,
     Told,
@@ -221,6 +222,12 @@ CODECS: Mapping[type[Event], Codec] = {
         lambda event: {"banks": dict(event.banks), "notes": dict(event.notes)},
         lambda data: Calibrated(**data),
         lambda _: "calibrated",
+    ),
+    Selected: Codec(
+        "selected",
+        lambda event: {"candidates": list(event.candidates)},
+        lambda data: Selected(tuple(data["candidates"])),
+        lambda _: "selected",
     ),
     Stopped: Codec(
         "stopped", lambda e: {"reason": e.reason}, lambda data: Stopped(**data), lambda _: None

@@ -123,6 +123,13 @@ class Told(Stamped):
 
 
 @dataclass(frozen=True)
+class Selected(Stamped):
+    """The search is over, and these are scored again on fresh items, the best of them first."""
+
+    candidates: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Stopped(Stamped):
     """The run was interrupted in good order, for `reason`, and can be continued."""
 
@@ -147,6 +154,7 @@ Event = (
     | Duplicate
     | Told
     | Calibrated
+    | Selected
     | Stopped
     | Finished
 )

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from evomerge.journal.codec import result_from_json, result_to_json
-from evomerge.records import Failure, Job, Phase, Result
+from evomerge.records import Asker, Failure, Job, Phase, Result, TaskScores
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class Spool:
     def find(self, job: Job) -> Result | None:
         """The result of exactly this job, if a worker left it."""
         result = self._read(self._path(job.candidate_id, job.phase))
-        return result if result is not None and answers(result, job.items) else None
+        return result if result is not None and answers(result, job.items, job.asking) else None
 
     def remove(self, result: Result) -> None:
         """Forget the result, which the journal holds by now; nothing if it is not there."""
@@ -112,8 +112,38 @@ class Spool:
             os.close(descriptor)
 
 
-def answers(result: Result, items: Mapping[str, tuple[int, ...]]) -> bool:
-    """Whether the result holds scores of exactly these items of each task."""
+def answers(
+    result: Result,
+    items: Mapping[str, tuple[int, ...]],
+    asking: Mapping[str, Asker] | None = None,
+) -> bool:
+    """Whether the result holds scores of exactly these items, and of those asked after them."""
     if isinstance(result, Failure):
         return False
-    return {task: scores.items for task, scores in result.tasks.items()} == dict(items)
+    found = {name: _of_benchmark(result.tasks, name) for name in items}
+    return sum(map(len, found.values())) == len(result.tasks) and all(
+        bool(scores) and _are_asked(scores, items[name], (asking or {}).get(name))
+        for name, scores in found.items()
+    )
+
+
+def _of_benchmark(tasks: Mapping[str, TaskScores], benchmark: str) -> dict[str, TaskScores]:
+    """The results of a benchmark by measure key (`records.measure_key`)."""
+    return {
+        key: scores
+        for key, scores in tasks.items()
+        if key == benchmark or key.startswith(f"{benchmark}:")
+    }
+
+
+def _are_asked(
+    found: Mapping[str, TaskScores], items: tuple[int, ...], asker: Asker | None
+) -> bool:
+    """Whether the items are those of the job, then those that its asker wants given the answers."""
+    asked = items
+    while asker is not None and all(s.items[: len(asked)] == asked for s in found.values()):
+        more = asker.next_items({key: scores.first(len(asked)) for key, scores in found.items()})
+        if not more:
+            break
+        asked += more
+    return all(scores.items == asked for scores in found.values())

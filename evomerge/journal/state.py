@@ -20,6 +20,7 @@ from evomerge.journal.events import (
     Lost,
     Proposed,
     Scored,
+    Selected,
     Started,
     Stopped,
     Told,
@@ -48,6 +49,7 @@ class RunState:
     told: list[Told] = field(default_factory=list)
     n_duplicates: int = 0
     calibrated: Calibrated | None = None
+    selected: Selected | None = None
     stopped: Stopped | None = None
     finished: Finished | None = None
     time_s: float = 0.0
@@ -87,6 +89,13 @@ class RunState:
         A candidate that was asked and not yet proposed when the run died is among them.
         """
         return [c for number, c in self.candidates.items() if number not in self._done]
+
+    @property
+    def is_rescored(self) -> bool:
+        """Whether all that were selected have a result on fresh items, failures included."""
+        return self.selected is not None and all(
+            (id_, "selection") in self.results for id_ in self.selected.candidates
+        )
 
     @property
     def told_numbers(self) -> list[int]:
@@ -130,6 +139,8 @@ class RunState:
                 self._add_told(event)
             case Calibrated():
                 self.calibrated = event
+            case Selected():
+                self.selected = event
             case Stopped():
                 self.stopped = event
             case Finished():

@@ -26,10 +26,9 @@ class Requirement:
         times = f" * {self.baseline}" if self.baseline else ""
         return f"{self.relation} {self.number:g}{times}"
 
-    def bound(self, baseline_mean: float) -> Bound:
-        """The bound that it comes to, given the mean of its baseline."""
-        limit = self.number * baseline_mean if self.baseline else self.number
-        return Bound(self.relation, limit, str(self))
+    def bound(self, unit: float) -> Bound:
+        """The bound that it comes to; `unit` is the mean of its baseline, 1 without one."""
+        return Bound(self.relation, self.number * unit, str(self))
 
 
 def parse_requirement(text: str) -> Requirement:

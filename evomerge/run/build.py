@@ -1,36 +1,45 @@
 """Wire objects from an experiment: its plan, its worker, its search."""
 
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Mapping
-from importlib.metadata import version
+from pathlib import Path
 from typing import Protocol
 
-from evomerge import __version__
 from evomerge.checkpoint.adapter import open_stored
 from evomerge.checkpoint.fingerprint import fingerprint
 from evomerge.checkpoint.reader import open_checkpoint
 from evomerge.config.experiment import Experiment, Objective
 from evomerge.errors import ModelError, ScoringError
 from evomerge.merge.groups import layer_groups
-from evomerge.records import Measure, TensorInfo, measure_key
+from evomerge.records import NO_CODE, Measure, Permissions, TensorInfo, measure_key
+from evomerge.run.banks import given_banks
 from evomerge.run.dividing import divide
+from evomerge.run.estimates import AGREEMENT
+from evomerge.run.identity import reference_digest, versions
 from evomerge.run.needed import statistics_digests, statistics_paths
 from evomerge.run.plan import Plan
-from evomerge.scoring.benchmark import Benchmark, load_benchmarks
-from evomerge.scoring.resident import resolve_dtype
+from evomerge.run.texts import load_texts, model_benchmarks, references
+from evomerge.scoring.benchmark import load_benchmarks
+from evomerge.scoring.resident import load_tokenizer, resolve_dtype
+from evomerge.scoring.scorers import AnyBenchmark
+from evomerge.user_cache import user_cache
+from evomerge.workers.references import Reference
 from evomerge.workers.resources import WorkerResources
 from evomerge.workers.worker import WorkerSpec
 
 DEVICE = "cpu"
 
 
-def load_experiment_tasks(experiment: Experiment) -> dict[str, Benchmark]:
-    """The tasks of an experiment, each with the requests of all its documents built.
+def load_experiment_tasks(
+    experiment: Experiment, permissions: Permissions = NO_CODE
+) -> dict[str, AnyBenchmark]:
+    """What an experiment measures: tasks with all their requests built, texts, the model itself.
 
     Raises:
         ScoringError: a task cannot be loaded as wanted.
+        UsageError: a text cannot be read or is too short.
+        ModelError: the base's tokenizer is wanted and cannot be loaded.
     """
     objectives = experiment.objectives
     search = [(objective.task, objective) for objective in objectives if objective.task]
@@ -38,31 +47,35 @@ def load_experiment_tasks(experiment: Experiment) -> dict[str, Benchmark]:
     users: dict[str, list[Objective]] = {}
     for task, objective in (*search, *test):
         users.setdefault(task, []).append(objective)
-    benchmarks: dict[str, Benchmark] = {}
+    benchmarks: dict[str, AnyBenchmark] = {}
     for task, own in users.items():
         benchmarks |= load_benchmarks(
             [task],
             tasks_path=experiment.tasks_path,
             num_fewshot=own[0].num_fewshot,
             metrics={task: [objective.metric for objective in own]},
+            permissions=permissions,
+            chat=load_tokenizer(experiment.base) if own[0].chat_template else None,
         )
-    return benchmarks
+    return benchmarks | load_texts(experiment) | model_benchmarks(experiment)
 
 
-def make_plan(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Plan:
+def make_plan(experiment: Experiment, benchmarks: Mapping[str, AnyBenchmark]) -> Plan:
     """Settle everything that a run needs before its first candidate.
 
     Raises:
         ModelError: a model cannot be read.
-        ScoringError: the base's dtype is none to compute in, a task has too few documents, or an
-            objective is measured otherwise in the test.
+        ScoringError: the base's dtype is none to compute in, a task has too few documents, an
+            objective is measured otherwise in the test, or an item bank cannot be used.
         UsageError: a text cannot be read.
     """
     infos = open_checkpoint(experiment.base).infos()
     dtype = computing_dtype(experiment)
     division = divide(experiment, benchmarks)
+    measures = measures_of(experiment, benchmarks)
     models = fingerprint_models(experiment)
-    tasks = {f"task:{name}": _digest(benchmark) for name, benchmark in benchmarks.items()}
+    tasks = {f"task:{name}": benchmark.digest for name, benchmark in benchmarks.items()}
+    banks = {f"bank:{task}": bank.digest for task, bank in given_banks(experiment, tasks).items()}
     return Plan(
         experiment=experiment,
         groups=layer_groups(
@@ -73,9 +86,9 @@ def make_plan(experiment: Experiment, benchmarks: Mapping[str, Benchmark]) -> Pl
         ),
         items=division.items,
         dtype=dtype,
-        fingerprints=models | tasks | statistics_digests(experiment, dtype, models),
-        measures=measures_of(experiment, benchmarks),
-        notes=division.notes,
+        fingerprints=models | tasks | banks | statistics_digests(experiment, dtype, models),
+        measures=measures,
+        notes=(*division.notes, *_unmodelled(experiment, measures)),
     )
 
 
@@ -107,6 +120,28 @@ def measures_of(experiment: Experiment, benchmarks: Mapping[str, Measured]) -> d
     return measures
 
 
+def _unmodelled(experiment: Experiment, measures: Mapping[str, Measure]) -> tuple[str, ...]:
+    """In words, what `estimator: irt` has no response model of."""
+    names = [
+        objective.title
+        for objective in experiment.objectives
+        if objective.metric == AGREEMENT
+        or not _is_right_or_wrong(
+            measures[measure_key(objective.benchmark("search"), objective.metric)]
+        )
+    ]
+    if experiment.scoring.estimator != "irt" or not names:
+        return ()
+    return (
+        f"estimator: irt is for answers that are right or wrong; {', '.join(names)} is what the "
+        "items scored add up to",
+    )
+
+
+def _is_right_or_wrong(measure: Measure) -> bool:
+    return measure.is_share and measure.aggregation == "mean"
+
+
 def fingerprint_models(experiment: Experiment) -> dict[str, str]:
     """A digest of the base and of each expert, as they lie on disk now, by `model:<name>`.
 
@@ -132,8 +167,13 @@ def require_unchanged(plan: Plan, found: Mapping[str, str]) -> None:
         )
 
 
-def worker_spec(plan: Plan) -> WorkerSpec:
-    """What the workers of a run are made from."""
+def worker_spec(plan: Plan, kept: Path | None = None) -> WorkerSpec:
+    """What the workers of a run are made from.
+
+    Args:
+        plan: of the run.
+        kept: folder of what is kept for other runs; the user's cache by default.
+    """
     experiment = plan.experiment
     return WorkerSpec(
         base=experiment.base,
@@ -146,7 +186,18 @@ def worker_spec(plan: Plan) -> WorkerSpec:
         tokenizer=experiment.merge.tokenizer,
         fingerprints={n: d for n, d in plan.fingerprints.items() if n.startswith("model:")},
         statistics=statistics_paths(experiment, plan.fingerprints),
+        references=_references(plan, kept or user_cache("references")),
     )
+
+
+def _references(plan: Plan, kept: Path) -> dict[str, Reference]:
+    """The model that each benchmark compares with, and the file that its logits are kept in."""
+    return {
+        name: Reference(
+            plan.baselines[model], kept / f"reference-{reference_digest(plan, name)}.safetensors"
+        )
+        for name, model in references(plan.experiment).items()
+    }
 
 
 def worker_resources(experiment: Experiment) -> WorkerResources:
@@ -158,12 +209,6 @@ def worker_resources(experiment: Experiment) -> WorkerResources:
         memory_bytes=None if wanted.memory_gb is None else round(wanted.memory_gb * 1e9),
         custom=wanted.custom,
     )
-
-
-def versions() -> dict[str, str]:
-    """The versions of the packages that a score depends on."""
-    names = ("torch", "transformers", "lm_eval", "numpy", "pymoo", "safetensors")
-    return {"evomerge": __version__, **{name: version(name) for name in names}}
 
 
 def changed_versions(recorded: Mapping[str, str]) -> list[str]:
@@ -194,15 +239,3 @@ def _main_dtype(infos: Mapping[str, TensorInfo]) -> str:
     for info in infos.values():
         n_entries[str(info.dtype).removeprefix("torch.")] += math.prod(info.shape)
     return n_entries.most_common(1)[0][0]
-
-
-def _digest(benchmark: Benchmark) -> str:
-    """A digest of every prompt and answer of a task: what its scores depend on."""
-    digest = hashlib.sha256()
-    for document, requests in zip(benchmark.documents, benchmark.requests, strict=True):
-        digest.update(repr(document).encode())
-        for request in requests:
-            digest.update(repr(request.args).encode())
-    for metric in benchmark.metrics:
-        digest.update(f"{metric.name},{metric.filter}".encode())
-    return digest.hexdigest()

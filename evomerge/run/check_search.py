@@ -22,7 +22,8 @@ def check_search(experiment: Experiment, located: Located) -> Iterator[Problem]:
             "nothing would evolve; raise the budget or lower the population",
         )
     scoring = experiment.scoring
-    if scoring.estimator == "irt" and evaluations <= scoring.calibration:
+    learns = scoring.estimator == "irt" and scoring.bank is None
+    if learns and evaluations <= scoring.calibration:
         yield located.problem(
             ("budget", "evaluations"),
             f"{evaluations} evaluations are not more than scoring.calibration "

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from evomerge.errors import ScoringError
 from evomerge.records import (
     Bound,
     Candidate,
@@ -99,10 +100,25 @@ class Objectives:
     def bounds(self) -> dict[str, Bound]:
         """The bounds by name; a limit is NaN as long as its baseline has no score."""
         return {
-            objective.name: objective.requirement.bound(self._baseline_mean(objective))
+            objective.name: requirement.bound(self._baseline_mean(objective, requirement))
             for objective in self.tasks
-            if objective.requirement is not None
+            if (requirement := objective.requirement) is not None
         }
+
+    def require_limits(self) -> None:
+        """Make sure that every bound has come to a number.
+
+        Raises:
+            ScoringError: a baseline that one is a multiple of has no score.
+        """
+        for objective in self.tasks:
+            requirement = objective.requirement
+            if requirement and math.isnan(self._baseline_mean(objective, requirement)):
+                raise ScoringError(
+                    f"{objective.name} is held to {requirement}, but the baseline "
+                    f"{requirement.baseline} has no score: its evaluation failed; name another "
+                    "baseline or a number in `require`, and start a new run with --out"
+                )
 
     def estimates(self, scores: ItemScores) -> dict[str, Estimate]:
         """Everything that the scores' phase measures, by name; agreement in the search alone."""
@@ -152,9 +168,11 @@ class Objectives:
         means = [self._estimate(objective, key, own).mean for own in (usual or baselines).values()]
         return min((objective.signed(mean) for mean in means if math.isfinite(mean)), default=0.0)
 
-    def _baseline_mean(self, objective: ObjectiveTasks) -> float:
-        name = objective.requirement.baseline if objective.requirement else None
-        scores = self.models.baselines().get(name) if name and self.models else None
+    def _baseline_mean(self, objective: ObjectiveTasks, requirement: Requirement) -> float:
+        """What a requirement is a multiple of: 1 for a plain number, NaN where it is not known."""
+        if requirement.baseline is None:
+            return 1.0
+        scores = self.models.baselines().get(requirement.baseline) if self.models else None
         if scores is None:
             return math.nan
         return self._estimate(objective, objective.key("search"), scores).mean

@@ -9,23 +9,29 @@ from statistics import median, quantiles
 from typing import get_args
 
 from evomerge.config.experiment import Experiment
-from evomerge.records import Phase
+from evomerge.records import NO_CODE, Permissions, Phase
+from evomerge.run.aggregating import aggregate
 from evomerge.run.build import load_experiment_tasks, make_plan
+from evomerge.run.estimates import AGREEMENT, ObjectiveTasks
 from evomerge.run.plan import Items, Plan
 from evomerge.run.probe import Probe, probe
-from evomerge.run.resolution import Resolution, disagreement, probable_mean, resolution
+from evomerge.run.resolution import (
+    Resolution,
+    disagreement,
+    probable_mean,
+    resolution,
+    resolution_of_scores,
+)
+from evomerge.run.selecting import MOST_SELECTED
 from evomerge.run.sizes import Sizes, sizes_of
 from evomerge.run.validate import load_experiment
-from evomerge.scoring.benchmark import Benchmark
+from evomerge.scoring.scorers import AnyBenchmark
 
 PHASES = get_args(Phase)
 
 REPORT_BYTES, TRACKING_BYTES, RAY_BYTES = 60 << 20, 460 << 20, 600 << 20
 """Resident memory of drawing the front, of the process that sends the run to MLflow, and of a local
 Ray without its workers; measured on the quickstart."""
-
-MOST_SELECTED = 2
-"""Candidates that are scored again after the search, at most so many times those on its front."""
 
 FRONT_FACTORS = (0.75, 1.5, 2.5)
 """Front of a search over that of as many independent points: least, expected, most.
@@ -97,7 +103,9 @@ class Forecast:
     assumed: tuple[str, ...]
 
 
-def forecast_of(config: Path, overrides: Sequence[str]) -> Forecast:
+def forecast_of(
+    config: Path, overrides: Sequence[str], permissions: Permissions = NO_CODE
+) -> Forecast:
     """What a run of an experiment file will take on this machine.
 
     Raises:
@@ -105,8 +113,8 @@ def forecast_of(config: Path, overrides: Sequence[str]) -> Forecast:
         ModelError: a model cannot be merged.
         ScoringError: no baseline can be scored.
     """
-    experiment = load_experiment(config, overrides)
-    benchmarks = load_experiment_tasks(experiment)
+    experiment = load_experiment(config, overrides, permissions)
+    benchmarks = load_experiment_tasks(experiment, permissions)
     plan = make_plan(experiment, benchmarks)
     seen = probe(plan, benchmarks)
     work = _work(plan, seen)
@@ -165,9 +173,9 @@ def _work(plan: Plan, seen: Probe) -> dict[str, Work]:
     front = _front(plan)
     selected = front.times(MOST_SELECTED)
     work: dict[str, tuple[Span, Items, Phase]] = {
-        "baselines": (Span.exactly(n_baselines), plan.search_items(None), "search"),
+        "baselines": (Span.exactly(n_baselines), plan.baseline_items(), "search"),
         "calibration": (Span.exactly(n_full), plan.sorted_items("search"), "search"),
-        "search": (Span.exactly(budget - n_full), plan.search_items(n_full), "search"),
+        "search": (Span.exactly(budget - n_full), plan.sample_items(), "search"),
         "selection": (selected.plus(n_baselines), plan.items["selection"], "selection"),
         "test": (front.plus(n_baselines), plan.items["test"], "test"),
     }
@@ -187,7 +195,7 @@ def n_items(items: Items) -> int:
 def _front(plan: Plan) -> Span:
     """How many candidates the front of the search has."""
     budget = plan.experiment.budget.evaluations
-    front = front_size(budget, len(plan.objectives))
+    front = front_size(budget, sum(own.requirement is None for own in plan.objectives))
     return Span(*(min(max(round(f * front), 1), budget) for f in FRONT_FACTORS))
 
 
@@ -219,27 +227,39 @@ def _memory(experiment: Experiment, seen: Probe, n_workers: int) -> dict[str, in
 
 
 def _objectives(
-    plan: Plan, benchmarks: Mapping[str, Benchmark], seen: Probe
+    plan: Plan, benchmarks: Mapping[str, AnyBenchmark], seen: Probe
 ) -> dict[str, dict[Phase, Resolution]]:
     found: dict[str, dict[Phase, Resolution]] = {}
-    items = {**plan.items, "search": plan.search_items(plan.n_calibration)}
+    items = {**plan.items, "search": plan.sample_items()}
     for objective in plan.objectives:
-        values = {name: own.tasks[objective.search].values for name, own in seen.scores.items()}
-        merges = [values[name] for name in seen.merges]
-        spread = disagreement(merges) if len(merges) > 1 else 0.5
-        means = [probable_mean(own) for own in values.values()]
+        if objective.metric == AGREEMENT:
+            continue  # with whom depends on the search
         found[objective.name] = {
-            phase: resolution(len(items[phase][task]), benchmarks[task].n_items, means, spread)
+            phase: _resolution(objective, len(items[phase][task]), benchmarks[task].n_items, seen)
             for phase in PHASES
             if (task := objective.task(phase)) in items[phase]
         }
     return found
 
 
+def _resolution(
+    objective: ObjectiveTasks, n_items: int, n_documents: int, seen: Probe
+) -> Resolution:
+    scores = {name: own.tasks[objective.key("search")] for name, own in seen.scores.items()}
+    merges = [scores[name].values for name in seen.merges]
+    spread = disagreement(merges) if len(merges) > 1 else None
+    is_mean = objective.measure.aggregation == "mean"
+    if objective.measure.is_share and is_mean:
+        means = [probable_mean(own.values) for own in scores.values()]
+        return resolution(n_items, n_documents, means, 0.5 if spread is None else spread)
+    estimates = [aggregate(own, objective.measure) for own in scores.values()]
+    return resolution_of_scores(n_items, n_documents, estimates, spread if is_mean else None)
+
+
 def _assumptions(plan: Plan, seen: Probe) -> list[str]:
     lines = [
         f"time: median and quartiles of {len(seen.scores)} models, each scored here on "
-        f"{seen.n_probed} of {n_items(plan.search_items(None))} search items; other items take as "
+        f"{seen.n_probed} of {n_items(plan.baseline_items())} search items; other items take as "
         "long, and the workers are as fast as this machine",
         "front: 1.5 times that of as many independent points, from 0.75 to 2.5 times; larger still "
         "where few items make many candidates equal",

@@ -6,12 +6,12 @@ does not hold has not been acted on.
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from evomerge.journal.events import Asked, Told
-from evomerge.records import Candidate, Job, Outcome
+from evomerge.records import Asker, Candidate, Job, Outcome
 from evomerge.run.dispatch import Dispatcher
 from evomerge.run.estimates import Objectives
 from evomerge.run.plan import Items
@@ -35,11 +35,14 @@ class Calibration(Protocol):
     def is_due(self) -> bool:
         """Whether what was told suffices to learn from, and nothing was learned yet."""
 
-    def fit(self) -> None:
+    def learn(self) -> None:
         """Learn, and journal what was learned."""
 
     def objectives(self) -> Objectives:
         """How the objectives are estimated by now."""
+
+    def asking(self, number: int | None) -> Mapping[str, Asker]:
+        """How candidate `number` is asked on after the items that it has in common with others."""
 
 
 @dataclass
@@ -72,7 +75,7 @@ class Search:
     def replay(self) -> None:
         """Tell the controller what it was told before, and the window what has arrived."""
         if self.calibration is not None and self.calibration.is_due():
-            self.calibration.fit()
+            self.calibration.learn()
         self._restate()
 
     def unfinished(self) -> list[Job]:
@@ -134,7 +137,7 @@ class Search:
         self.controller.tell(outcome)
         self.on_told(outcome)
         if self.calibration is not None and self.calibration.is_due():
-            self.calibration.fit()
+            self.calibration.learn()
             self._restate()
 
     def _restate(self) -> None:
@@ -153,7 +156,9 @@ class Search:
         )
 
     def _job(self, candidate: Candidate) -> Job:
-        return Job(candidate.id, candidate.recipe, self.items(candidate.number))
+        number = candidate.number
+        asking = self.calibration.asking(number) if self.calibration else {}
+        return Job(candidate.id, candidate.recipe, self.items(number), asking=asking)
 
 
 def run_search(search: Search, dispatcher: Dispatcher) -> None:

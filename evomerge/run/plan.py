@@ -9,8 +9,10 @@ from typing import Any, get_args
 
 from evomerge.config.experiment import Experiment, Objective
 from evomerge.errors import JournalError
+from evomerge.irt.adaptive import N_COMMON
 from evomerge.merge.methods import MergeMethod
 from evomerge.records import Job, Measure, Phase, Recipe, measure_key
+from evomerge.run.banks import banked_measures
 from evomerge.run.baselines import baseline_recipes
 from evomerge.run.bounds import parse_requirement
 from evomerge.run.choosing import methods_of
@@ -22,20 +24,25 @@ Items = Mapping[str, tuple[int, ...]]
 ROTATION = 0.25
 """Share of the common items that each generation exchanges by default with `estimator: irt`."""
 
+COMMON_SHARE = 0.2
+"""Of a candidate's items, where the others are chosen for it; `N_COMMON` at least."""
+
 NOT_IDENTITY: dict[str, Any] = {
     "base": True,
     "experts": True,
     "tasks_path": True,
+    "objectives": {"__all__": {"text", "test_text"}},
     "tracking": True,
     "workers": True,
     "address": True,
     "resources": True,
-    "scoring": {"timeout_s"},
+    "scoring": {"timeout_s", "bank"},
     "merge": {"statistics": True},
 }
 """What may differ between two runs of the same experiment: where things lie, and who watches.
 
-Models, tasks and statistics are compared by their fingerprints instead of their paths.
+Models, tasks, texts, statistics and item banks are compared by their fingerprints instead of their
+paths.
 """
 
 
@@ -49,8 +56,8 @@ class Plan:
         items: the documents of each phase by task, disjoint. The search asks some of its own, in
             the order in which they stand here (`order`); selection and test score all of theirs.
         dtype: the dtype that forward passes compute in.
-        fingerprints: a digest of each model, task and statistic, by `model:<name>`, `task:<name>`
-            and `statistics:<kind>:<model>`.
+        fingerprints: a digest of each model, benchmark, statistic and given item bank, by
+            `model:<name>`, `task:<name>`, `statistics:<kind>:<model>` and `bank:<task>`.
         measures: how the item results of each measure add up, by its key. Those of versions that
             wrote none were accuracies.
         notes: in words, where the items are not what the experiment wants.
@@ -91,15 +98,47 @@ class Plan:
         )
 
     @property
+    def uses_banks(self) -> bool:
+        """Whether scores on all items are estimated with item banks."""
+        return self.experiment.scoring.estimator == "irt"
+
+    @cached_property
+    def banked(self) -> frozenset[str]:
+        """The search tasks that the run has item banks of.
+
+        What it measures on any other benchmark is compared item by item, so that all candidates
+        are asked the same.
+        """
+        return frozenset(banked_measures(self.experiment)) if self.uses_banks else frozenset()
+
+    @property
     def n_calibration(self) -> int:
         """How many candidates are scored on all items of the search: the first ones."""
         scoring = self.experiment.scoring
-        return scoring.calibration if scoring.estimator == "irt" else 0
+        return scoring.calibration if self.uses_banks and scoring.bank is None else 0
 
     @property
     def n_common(self) -> int:
-        """How many items of each task all candidates of a generation are asked."""
-        return self.experiment.scoring.items
+        """How many items of each task all candidates of a generation are asked.
+
+        With `estimator: irt` others are then chosen for the candidate.
+        """
+        n = self.experiment.scoring.items
+        return min(n, max(N_COMMON, round(COMMON_SHARE * n))) if self.uses_banks else n
+
+    def is_asked(self, number: int | None) -> bool:
+        """Whether items are chosen for candidate `number`, or for a baseline (None).
+
+        Not for those that may be asked before the run has learned how: the first, which it learns
+        from, and as many after them as the window lets out at the same time.
+        """
+        if not self.uses_banks or (number is None and self.n_calibration):
+            return False
+        return self.n_calibration == 0 or (number or 0) >= self._n_unasked
+
+    @property
+    def _n_unasked(self) -> int:
+        return self.n_calibration + self.experiment.search.window - 1
 
     @property
     def rotation(self) -> float:
@@ -130,13 +169,26 @@ class Plan:
         )
 
     def search_items(self, number: int | None) -> Items:
-        """What the search scores candidate `number` on, or a baseline (None)."""
+        """What the search scores candidate `number` on at first, or a baseline (None)."""
+        generation, n = self.generation(number or 0), self.experiment.scoring.items
         if self.n_calibration > (number or 0):
-            return self.sorted_items("search")
-        generation = self.generation(number or 0)
+            banked = self.sorted_items("search")
+        else:
+            banked = self._first_items(generation, self.n_common if self.is_asked(number) else n)
+        others = self._first_items(0 if self.uses_banks else generation, n)
+        return {name: (banked if name in self.banked else others)[name] for name in others}
+
+    def sample_items(self) -> Items:
+        """As many items as a candidate is asked in all, as an example."""
+        return self._first_items(0, self.experiment.scoring.items)
+
+    def baseline_items(self) -> Items:
+        """As many items as a baseline is asked in all, as an example."""
+        return self.search_items(None) if self.n_calibration else self.sample_items()
+
+    def _first_items(self, generation: int, n: int) -> Items:
         return {
-            task: tuple(sorted(self.order(task, generation)[: self.n_common]))
-            for task in self.items["search"]
+            task: tuple(sorted(self.order(task, generation)[:n])) for task in self.items["search"]
         }
 
     def sorted_items(self, phase: Phase) -> Items:

@@ -2,16 +2,17 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from rich.console import Console
 
 from evomerge.journal.lock import held_by
 from evomerge.journal.state import RunState
-from evomerge.records import Comparison, Failure, Progress
+from evomerge.records import Comparison, Failure, Phase, Progress
 from evomerge.run.calibration import objectives_of
 from evomerge.run.directory import read_run
 from evomerge.run.view import Spectator, comparison, history
+from evomerge.tracking.directions import arrow
 from evomerge.tracking.table import front_table, to_json
 
 N_MESSAGES = 5
@@ -57,6 +58,9 @@ def status_of(run_dir: Path) -> dict[str, Any]:
         "n_failed": state.n_failed,
         "n_told": len(state.told),
         "n_total": n_total,
+        "phase": _phase(state),
+        "n_rescored": _n_results(state, "selection"),
+        "n_tested": _n_results(state, "test"),
         "n_duplicates": state.n_duplicates,
         "failures": state.failures,
         "messages": _messages(state),
@@ -70,12 +74,19 @@ def print_status(status: Mapping[str, Any]) -> None:
     holder = f" (held by {status['holder']})" if status["holder"] else ""
     console.print(f"{status['run_dir']}: {status['state']}{holder}", soft_wrap=True, markup=False)
     console.print(f"evaluations  {status['n_done']}/{status['n_total']}")
+    if status["phase"] != "search" and status["state"] != "finished":
+        console.print(f"phase        {status['phase']}")
+    for name, word in (("n_rescored", "selection"), ("n_tested", "test")):
+        if status[name]:
+            console.print(f"{word:<12} {status[name]} models scored on its items")
     for reason, count in status["failures"].items():
         console.print(f"failed       {count} × {reason}")
     for message in status["messages"]:
         console.print(f"             {message}", soft_wrap=True)
+    if status["n_feasible"] is not None:
+        console.print(f"feasible     {status['n_feasible']} candidates meet every bound")
     for name, best in status["best"].items():
-        console.print(f"best         {name} {best:.3f}")
+        console.print(f"best         {arrow(name, {*status['minimised']})} {best:.3f}")
     console.print(f"front        {status['n_front']} members")
     console.print(f"hypervolume  {status['hypervolume']:.4f}")
 
@@ -88,10 +99,26 @@ def _state_word(state: RunState, *, running: bool) -> str:
     return f"stopped by {state.stopped.reason}" if state.stopped else "interrupted"
 
 
+def _phase(state: RunState) -> Phase:
+    """The last phase that jobs were handed out for."""
+    begun = {phase for _, phase in state.n_attempts}
+    return next((phase for phase in reversed(get_args(Phase)) if phase in begun), "search")
+
+
+def _n_results(state: RunState, phase: Phase) -> int:
+    return sum(own == phase for _, own in state.results)
+
+
 def _standing(last: Progress | None) -> dict[str, Any]:
     if last is None:
-        return {"best": {}, "n_front": 0, "hypervolume": 0.0}
-    return {"best": dict(last.best), "n_front": last.n_front, "hypervolume": last.hypervolume}
+        return {"best": {}, "minimised": [], "n_feasible": None, "n_front": 0, "hypervolume": 0.0}
+    return {
+        "best": dict(last.best),
+        "minimised": sorted(last.minimised),
+        "n_feasible": last.n_feasible,
+        "n_front": last.n_front,
+        "hypervolume": last.hypervolume,
+    }
 
 
 def _messages(state: RunState) -> list[str]:

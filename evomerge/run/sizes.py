@@ -46,7 +46,7 @@ def sizes_of(plan: Plan, n_selected: float, n_tested: float) -> Sizes:
     per_candidate, per_full, per_selected, per_test = (
         sum(map(_stored_bytes, _events(plan, items)))
         for items in (
-            plan.search_items(n_full),
+            plan.sample_items(),
             plan.sorted_items("search"),
             plan.items["selection"],
             plan.items["test"],

@@ -3,23 +3,22 @@
 from collections.abc import Callable
 
 from evomerge.errors import InfrastructureError
-from evomerge.journal.spool import Spool, answers
+from evomerge.journal.spool import Spool
 from evomerge.records import Result
-from evomerge.run.plan import Items
 from evomerge.run.record import Record
 
 SPOOL_NAME = "spool"
 """Folder of the run directory in which workers leave results."""
 
 
-def collect(spool: Spool, record: Record, items_of: Callable[[Result], Items]) -> int:
+def collect(spool: Spool, record: Record, is_wanted: Callable[[Result], bool]) -> int:
     """Make the spool ready, and journal its results of jobs that the run handed out; how many.
 
     Others are dropped: those that the journal has, and those of other candidates or other items,
     which a spool copied from elsewhere may hold.
 
     Args:
-        items_of: the documents that the job of a result asked for.
+        is_wanted: whether a result holds scores of the items that its job asked for.
 
     Raises:
         InfrastructureError: the folder cannot be made.
@@ -36,7 +35,7 @@ def collect(spool: Spool, record: Record, items_of: Callable[[Result], Items]) -
     for result in spool.collect():
         key = (result.candidate_id, result.phase)
         is_open = key in record.state.n_attempts and key not in record.state.results
-        if is_open and answers(result, items_of(result)):
+        if is_open and is_wanted(result):
             record.append_result(result)
             n_taken += 1
         spool.remove(result)

@@ -1,11 +1,12 @@
 """What a run looks like from outside: progress and comparison, views of its state."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
 from evomerge.journal.state import RunState
 from evomerge.records import (
+    Bound,
     Comparison,
     Estimate,
     Evaluation,
@@ -17,6 +18,7 @@ from evomerge.records import (
     Recipe,
 )
 from evomerge.run.estimates import Objectives, violation
+from evomerge.run.selecting import pooled, rescored
 from evomerge.search.archive import Archive, front
 
 
@@ -84,49 +86,93 @@ def evaluations(state: RunState, objectives: Objectives) -> list[Evaluation]:
 def comparison(
     state: RunState, objectives: Objectives, baselines: Mapping[str, Recipe]
 ) -> Comparison:
-    """The front of what is scored so far beside the baselines, with test scores where known."""
+    """The front of what is scored so far beside the baselines, with later scores where known.
+
+    Once the best of the search have been scored again, the front is chosen among them by what both
+    scores say together; a candidate whose second evaluation failed is not on it.
+    """
     evaluated = evaluations(state, objectives)
-    best = front(evaluated)
+    bounds = _bounds(state, objectives, baselines)
+    best = front(_rescored(state, evaluated, objectives, bounds) or evaluated)
     on_front = {evaluation.candidate.id for evaluation in best}
     members = {
-        evaluation.candidate.id: _evaluated(state, evaluation, objectives)
-        for evaluation in evaluated
+        one.candidate.id: _member(
+            state, one.candidate.recipe, objectives, bounds, {**one.objectives, **one.constraints}
+        )
+        for one in evaluated
     }
     return Comparison(
         objectives=objectives.names,
         measures=objectives.measures,
-        bounds=objectives.bounds(),
+        bounds=bounds,
         front=tuple(members[evaluation.candidate.id] for evaluation in best),
-        baselines={name: _member(state, recipe, objectives) for name, recipe in baselines.items()},
+        baselines={
+            name: _member(
+                state, recipe, objectives, bounds, _estimates(state, recipe, objectives, "search")
+            )
+            for name, recipe in baselines.items()
+        },
         dominated=tuple(member for id_, member in members.items() if id_ not in on_front),
     )
 
 
-def _member(state: RunState, recipe: Recipe, objectives: Objectives) -> Member:
-    found = _estimates(state, recipe, objectives, "search")
+def _bounds(
+    state: RunState, objectives: Objectives, baselines: Mapping[str, Recipe]
+) -> dict[str, Bound]:
+    """The bounds; multiples of a baseline are of the same items that candidates are judged by."""
     bounds = objectives.bounds()
-    return Member(
-        id=recipe.digest,
-        recipe=recipe,
-        objectives={name: found[name] for name in objectives.names if name in found},
-        test=_estimates(state, recipe, objectives, "test"),
-        means=_means(state, recipe, objectives),
-        constraints={name: found[name] for name in bounds if name in found},
-        violation=violation(bounds, found),
+    for objective in objectives.tasks:
+        required = objective.requirement
+        if required is not None and required.baseline is not None and state.is_rescored:
+            both = _pooled(state, baselines[required.baseline], objectives)
+            if objective.name in both:
+                bounds[objective.name] = required.bound(both[objective.name].mean)
+    return bounds
+
+
+def _rescored(
+    state: RunState,
+    evaluated: Sequence[Evaluation],
+    objectives: Objectives,
+    bounds: Mapping[str, Bound],
+) -> list[Evaluation]:
+    """The candidates scored on search items and on fresh ones, by both; none before all are."""
+    if not state.is_rescored:
+        return []
+    pairs = (
+        (one, _estimates(state, one.candidate.recipe, objectives, "selection")) for one in evaluated
     )
+    return [rescored(one, fresh, bounds) for one, fresh in pairs if fresh]
 
 
-def _evaluated(state: RunState, evaluation: Evaluation, objectives: Objectives) -> Member:
-    """The same for a candidate whose objectives are estimated already."""
-    recipe = evaluation.candidate.recipe
+def _pooled(state: RunState, recipe: Recipe, objectives: Objectives) -> dict[str, Estimate]:
+    """What search and fresh items together say of a model; nothing without either."""
+    search, fresh = (
+        _estimates(state, recipe, objectives, phase) for phase in ("search", "selection")
+    )
+    return pooled(search, fresh) if fresh else {}
+
+
+def _member(
+    state: RunState,
+    recipe: Recipe,
+    objectives: Objectives,
+    bounds: Mapping[str, Bound],
+    search: Mapping[str, Estimate],
+) -> Member:
+    """A member, given its estimates on the search items."""
+    fresh = _estimates(state, recipe, objectives, "selection")
+    both = pooled(search, fresh) if fresh else {}
     return Member(
         id=recipe.digest,
         recipe=recipe,
-        objectives=dict(evaluation.objectives),
+        objectives={name: search[name] for name in objectives.names if name in search},
         test=_estimates(state, recipe, objectives, "test"),
         means=_means(state, recipe, objectives),
-        constraints=dict(evaluation.constraints),
-        violation=evaluation.violation,
+        constraints={name: search[name] for name in bounds if name in search},
+        violation=violation(bounds, (both if state.is_rescored else {}) or search),
+        selection=fresh,
+        pooled=both,
     )
 
 

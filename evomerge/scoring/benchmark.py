@@ -1,55 +1,38 @@
 """lm-eval tasks with the requests of all their documents built once."""
 
-import contextlib
 import copy
-import io
-import logging
+import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import datasets
-import jinja2
 from lm_eval.api.instance import Instance
 from lm_eval.api.metrics import brier_score
-from lm_eval.api.registry import METRIC_REGISTRY
 from lm_eval.api.task import ConfigurableTask
-from lm_eval.tasks import TaskManager
+from transformers import PreTrainedTokenizerBase
 
 from evomerge.errors import ScoringError
-from evomerge.records import Measure
-from evomerge.scoring.check import (
-    check_output_type,
-    count_documents,
-    unknown_task,
-)
+from evomerge.records import NO_CODE, Measure, Permissions, measure_key
+from evomerge.scoring.catalogue import Catalogue, LocalGroup
+from evomerge.scoring.chat import chat_template
+from evomerge.scoring.check import wanted_aggregate
+from evomerge.scoring.lm_eval_tasks import TASK_ERRORS, load_task, quiet, seeded, set_fewshot
 from evomerge.scoring.metrics import Metric
-from evomerge.scoring.task_files import LocalTask, bundled_tasks, find_tasks, read_task
+from evomerge.scoring.permissions import require_allowed
+from evomerge.scoring.task_files import LocalTask
+from evomerge.scoring.task_group import TaskGroup, make_group
 from evomerge.scoring.tokens import TokenisedItems
 from evomerge.scoring.wanted import BRIER, choose_metrics
-
-ItemResult = float | tuple[float, float]
-"""What lm-eval keeps of an item: its metric, or the two numbers that its aggregation needs."""
 
 FEWSHOT_SEED = 1234
 """lm-eval's own default: the few-shot examples are the ones that `simple_evaluate` draws."""
 
-_TASK_ERRORS = (
-    AssertionError,
-    LookupError,
-    OSError,
-    TypeError,
-    ValueError,
-    datasets.exceptions.DatasetsError,
-    jinja2.TemplateError,
-)
-"""What lm-eval and the libraries below it raise at a task that makes no sense."""
+ItemResult = float | tuple[float, float]
+"""What lm-eval keeps of an item: its metric, or the two numbers that its aggregation needs."""
 
 _TABLES = {"dataset", "task_docs", "_training_docs", "_fewshot_docs", "sampler", "_instances"}
 """What a lm-eval task holds of its data; requests and documents are built from it."""
-
-logging.getLogger("lm_eval").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +41,7 @@ class Benchmark:
 
     `requests[i]` are lm-eval's requests of item i, in the order of their index, and never
     modified: score copies of them (`copies_of`). `tokens` are the same for a model's tokenizer,
-    where they have been made.
+    where they are known already.
     """
 
     name: str
@@ -102,11 +85,6 @@ class Benchmark:
         return int(self.task.config.num_fewshot)
 
     @property
-    def measures(self) -> Mapping[str, Measure]:
-        """How the item results of each metric add up, by its key."""
-        return {metric.key: metric.measure for metric in self.metrics}
-
-    @property
     def metric(self) -> str:
         """The name of the first metric."""
         return self.metrics[0].name
@@ -125,6 +103,23 @@ class Benchmark:
         """lm-eval's filters that a response goes through in a pipeline of this name."""
         pipeline = next(own for own in self.task._filters if own.name == filter_name)
         return tuple(step.func for step in pipeline.filters)
+
+    @property
+    def measures(self) -> Mapping[str, Measure]:
+        """How the item results of each metric add up, by its key."""
+        return {metric.key: metric.measure for metric in self.metrics}
+
+    @property
+    def digest(self) -> str:
+        """A digest of every prompt, answer and metric: what its scores depend on."""
+        digest = hashlib.sha256()
+        for document, requests in zip(self.documents, self.requests, strict=True):
+            digest.update(repr(document).encode())
+            for request in requests:
+                digest.update(repr(request.args).encode())
+        for metric in self.metrics:
+            digest.update(f"{metric.name},{metric.filter}".encode())
+        return digest.hexdigest()
 
     def copies_of(self, item: int) -> list[Instance]:
         """Fresh copies of an item's requests, each repeated as often as the task wants."""
@@ -183,45 +178,79 @@ class Benchmark:
             ) from error
 
 
+TaskBenchmark = Benchmark | TaskGroup
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How tasks are asked.
+
+    Args:
+        num_fewshot: solved examples before each question; None leaves it to each task.
+        seed: of the few-shot draws.
+        permissions: what tasks may do beyond templates.
+        chat: whose chat template prompts are put into, each example a turn; None for none.
+    """
+
+    num_fewshot: int | None = None
+    seed: int = FEWSHOT_SEED
+    permissions: Permissions = NO_CODE
+    chat: PreTrainedTokenizerBase | None = None
+
+    @property
+    def request_options(self) -> dict[str, object]:
+        """What lm-eval is told when it builds the requests."""
+        if self.chat is None:
+            return {}
+        template = chat_template(self.chat)
+        return {
+            "apply_chat_template": True,
+            "fewshot_as_multiturn": True,
+            "chat_template": template,
+        }
+
+
 def load_benchmarks(
     names: Iterable[str],
     *,
     tasks_path: Path | None,
     num_fewshot: int | None = None,
     metrics: Mapping[str, Sequence[str | None]] | None = None,
+    permissions: Permissions = NO_CODE,
+    chat: PreTrainedTokenizerBase | None = None,
     seed: int = FEWSHOT_SEED,
-) -> dict[str, Benchmark]:
+) -> dict[str, TaskBenchmark]:
     """Load tasks and build the requests of all their documents, as `simple_evaluate` would.
 
     All documents at once, because one random stream draws the few-shot examples of one after
     another: a subset built on its own would get other prompts.
 
     Args:
-        names: tasks, under `tasks_path` or among those that lm-eval brings.
+        names: tasks and groups, under `tasks_path` or among those that lm-eval brings.
         tasks_path: folder of task YAML files.
         num_fewshot: solved examples before each question; None leaves it to each task.
         metrics: for a task, the metrics that are wanted of its items, each a name
             (`exact_match`, `output_length`), a name and filter (`exact_match,strict-match`), or
             None for the task's first, which is the default.
+        permissions: what tasks may do beyond templates.
+        chat: tokenizer whose chat template prompts are put into, each solved example a turn of its
+            own, as with lm-eval's `apply_chat_template`; None for plain text.
         seed: of the few-shot draws.
 
     Raises:
-        ScoringError: a task does not exist, cannot be read, runs code, is a group, has an output
+        ScoringError: a task does not exist, cannot be read, does what is not allowed, has an output
             type that is not scored, has no such metric or one that does not add up from single
             items, fixes another number of few-shot examples, or its data are missing or malformed.
     """
-    found = find_tasks(tasks_path) if tasks_path else {}
-    wanted = metrics or {}
-    benchmarks = {}
+    catalogue = Catalogue(tasks_path)
+    setting = Setting(num_fewshot, seed, permissions, chat)
+    benchmarks: dict[str, TaskBenchmark] = {}
     for name in dict.fromkeys(names):
-        if name not in found:
-            found = bundled_tasks() | found
-        if name not in found:
-            raise unknown_task(name, found, tasks_path)
-        local = read_task(found[name])
-        task = _load_task(local)
-        _set_fewshot(name, task, num_fewshot, seed)
-        benchmarks[name] = _compile(name, task, wanted.get(name, (None,)))
+        found, wanted = catalogue.read(name), tuple((metrics or {}).get(name, (None,)))
+        if isinstance(found, LocalGroup):
+            benchmarks[name] = _load_group(found, wanted, setting)
+        else:
+            benchmarks[name] = _load(found, wanted, setting)
     return benchmarks
 
 
@@ -238,74 +267,49 @@ def _number(result: object) -> float:
     return float(result)  # type: ignore[arg-type]
 
 
-def _load_task(local: LocalTask) -> ConfigurableTask:
-    check_output_type(local.name, local.output_type)
-    for metric in local.metrics:
-        # lm-eval would look for it on a hub, and run what it finds there.
-        if metric not in METRIC_REGISTRY:
-            raise ScoringError(
-                f"task {local.name!r} has metric {metric!r}, which lm-eval does not bring"
-            )
-    count_documents(local)
-    manager = TaskManager(include_defaults=False)
+def _load(local: LocalTask, wanted: Sequence[str | None], setting: Setting) -> Benchmark:
+    require_allowed(local, setting.permissions)
+    with seeded():
+        task = load_task(local)
+        set_fewshot(local.name, task, setting.num_fewshot, setting.seed)
+        metrics = choose_metrics(local.name, task, wanted)
+        requests = _build_requests(local.name, task, setting.request_options)
+    return Benchmark(
+        name=local.name,
+        task=task,
+        documents=[own[0].doc for own in requests],
+        requests=requests,
+        metrics=metrics,
+    )
+
+
+def _load_group(group: LocalGroup, wanted: Sequence[str | None], setting: Setting) -> TaskGroup:
+    """The group's tasks, each under a name of its own and with the group's keys."""
+    aggregates = [wanted_aggregate(group, metric) for metric in wanted]
+    parts = []
+    for local in group.tasks:
+        part = _load(local, [aggregate.wanted for aggregate in aggregates], setting)
+        keyed = zip(part.metrics, wanted, strict=True)
+        metrics = tuple(replace(own, key=measure_key(group.name, name)) for own, name in keyed)
+        parts.append(replace(part, name=f"{group.name}::{part.name}", metrics=metrics))
+    by_size = [aggregate.weight_by_size for aggregate in aggregates]
+    return make_group(group.name, parts, by_size=by_size)
+
+
+def _build_requests(
+    name: str, task: ConfigurableTask, options: Mapping[str, object]
+) -> list[tuple[Instance, ...]]:
+    """Each document's requests, in the order of their index."""
     try:
         with quiet():
-            task = manager.load(copy.deepcopy(local.config))["tasks"][local.name]
-    except _TASK_ERRORS as error:
-        raise ScoringError(
-            f"lm-eval cannot load task {local.name!r} from {local.path}: "
-            f"{_explained(error)}; data on a hub must be downloaded once while online"
-        ) from error
-    if not isinstance(task, ConfigurableTask):
-        raise ScoringError(f"task {local.name!r} is a {type(task).__name__}, expected a YAML task")
-    return task
-
-
-def _explained(error: BaseException) -> str:
-    """The error and what caused it: `datasets` says only in the cause which column it missed."""
-    cause = f" ({error.__cause__})" if error.__cause__ else ""
-    return f"{type(error).__name__}: {error}{cause}"
-
-
-def _set_fewshot(name: str, task: ConfigurableTask, num_fewshot: int | None, seed: int) -> None:
-    own = task.config.num_fewshot
-    if num_fewshot is not None and own == 0 and num_fewshot != 0:
-        # lm-eval would keep the zero and say so in its log alone.
-        raise ScoringError(
-            f"task {name!r} fixes num_fewshot: 0, so that lm-eval gives it no examples, but "
-            f"{num_fewshot} are asked for; delete the line from its YAML or ask for none"
-        )
-    if own is None or num_fewshot is not None:
-        task.set_config(key="num_fewshot", value=num_fewshot or 0)
-    task.set_fewshot_seed(seed=seed)
-
-
-def _compile(name: str, task: ConfigurableTask, wanted: Sequence[str | None]) -> Benchmark:
-    metrics = choose_metrics(name, task, wanted)
-    try:
-        with quiet():
-            task.build_all_requests()
-    except _TASK_ERRORS as error:
+            task.build_all_requests(**options)
+    except TASK_ERRORS as error:
         raise ScoringError(
             f"lm-eval cannot build the prompts of task {name!r}: {type(error).__name__}: {error}; "
             "does every document have the fields that its YAML names, and has its fewshot_split "
             f"more than {task.config.num_fewshot or 0} documents?"
         ) from error
-    documents = list(task.eval_docs)
-    requests: list[list[Instance]] = [[] for _ in documents]
+    requests: dict[int, list[Instance]] = {}
     for instance in task.instances:
-        requests[instance.doc_id].append(instance)
-    return Benchmark(
-        name=name,
-        task=task,
-        documents=documents,
-        requests=[tuple(sorted(own, key=lambda request: request.idx)) for own in requests],
-        metrics=metrics,
-    )
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep the progress bars of lm-eval and datasets off the terminal."""
-    with contextlib.redirect_stderr(io.StringIO()):
-        yield
+        requests.setdefault(instance.doc_id, []).append(instance)
+    return [tuple(sorted(own, key=lambda own: own.idx)) for _, own in sorted(requests.items())]

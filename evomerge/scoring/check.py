@@ -1,19 +1,16 @@
 """What is wrong with tasks, as far as their files tell: before lm-eval is even imported."""
 
-import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from evomerge.errors import Problem, ScoringError
+from evomerge.records import NO_CODE, Permissions
+from evomerge.scoring.catalogue import Aggregate, Catalogue, LocalGroup
 from evomerge.scoring.metrics import OUR_MEASURES, OUR_OUTPUT_TYPES
-from evomerge.scoring.task_files import (
-    FILE_FORMATS,
-    LocalTask,
-    bundled_tasks,
-    find_tasks,
-    read_task,
-)
+from evomerge.scoring.permissions import require_allowed
+from evomerge.scoring.task_files import FILE_FORMATS, LocalTask
 
 SUPPORTED_OUTPUT_TYPES = (
     "generate_until", "multiple_choice", "loglikelihood", "loglikelihood_rolling"
@@ -25,6 +22,7 @@ def check_benchmarks(
     *,
     tasks_path: Path | None,
     metrics: Mapping[str, Sequence[str | None]] | None = None,
+    permissions: Permissions = NO_CODE,
 ) -> list[Problem]:
     """Everything that is wrong with these tasks and can be seen in their files, cheaply.
 
@@ -32,38 +30,62 @@ def check_benchmarks(
     YAML is checked.
 
     Args:
-        names: tasks.
+        names: tasks and groups.
         tasks_path: folder of local tasks.
         metrics: the metrics wanted of a task, where it is not the first alone (None).
+        permissions: what tasks may do beyond templates.
     """
     try:
-        found = find_tasks(tasks_path) if tasks_path else {}
+        catalogue = Catalogue(tasks_path)
     except ScoringError as error:
         return [Problem("tasks_path", str(error))]
     problems = []
     for name in dict.fromkeys(names):
         try:
-            _check(name, found, tasks_path, (metrics or {}).get(name, ()))
+            _check(catalogue.read(name), (metrics or {}).get(name, ()), permissions)
         except ScoringError as error:
             problems.append(Problem(name, str(error)))
     return problems
 
 
 def _check(
-    name: str,
-    found: dict[str, Path],
-    tasks_path: Path | None,
-    metrics: Sequence[str | None],
+    found: LocalTask | LocalGroup, metrics: Sequence[str | None], permissions: Permissions
 ) -> None:
-    if name not in found:
-        found = bundled_tasks() | found
-    if name not in found:
-        raise unknown_task(name, found, tasks_path)
-    task = read_task(found[name])
-    check_output_type(name, task.output_type)
+    if isinstance(found, LocalGroup):
+        wanted = [wanted_aggregate(found, metric).wanted for metric in metrics or (None,)]
+        for task in found.tasks:
+            _check(task, wanted, permissions)
+        return
+    require_allowed(found, permissions)
+    check_output_type(found.name, found.output_type)
     for metric in filter(None, metrics):
-        _check_metric(task, metric)
-    count_documents(task)
+        _check_metric(found, metric)
+    count_documents(found)
+
+
+def wanted_aggregate(group: LocalGroup, metric: str | None) -> Aggregate:
+    """What a metric that is wanted of a group is of its tasks; None is the group's first.
+
+    Raises:
+        ScoringError: the group has no aggregate of this metric.
+    """
+    if metric is not None and metric in OUR_MEASURES:
+        return Aggregate(metric, (), weight_by_size=True)
+    if not group.aggregates:
+        raise ScoringError(
+            f"group {group.name!r} in {group.path} has no aggregate_metric_list, so that lm-eval "
+            "gives it no score; name its tasks one by one, or add `aggregate_metric_list: "
+            "[{metric: acc}]` to it"
+        )
+    name, _, wanted_filter = (metric or group.aggregates[0].metric).partition(",")
+    for own in group.aggregates:
+        if own.metric == name and (not own.filters or wanted_filter in ("", *own.filters)):
+            return replace(own, filters=(wanted_filter,) if wanted_filter else own.filters)
+    known = [own.metric for own in group.aggregates]
+    raise ScoringError(
+        f"group {group.name!r} has no aggregate of metric {metric!r}, expected one of "
+        f"{', '.join((*known, *OUR_MEASURES))}; add it to the group's aggregate_metric_list"
+    )
 
 
 def _check_metric(task: LocalTask, metric: str) -> None:
@@ -125,14 +147,6 @@ def count_documents(task: LocalTask) -> int | None:
     if not task.document_files or not all(path in counts for path in task.document_files):
         return None
     return sum(counts[path] for path in task.document_files)
-
-
-def unknown_task(name: str, known: Iterable[str], tasks_path: Path | None) -> ScoringError:
-    """The error for a task that nobody defines, with the nearest names."""
-    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
-    hint = f"; did you mean {' or '.join(near)}?" if near else ""
-    where = f"{tasks_path} or lm-eval itself" if tasks_path else "lm-eval (no tasks_path is given)"
-    return ScoringError(f"task {name!r} was not found in {where}{hint}")
 
 
 def _count_lines(path: Path) -> int:

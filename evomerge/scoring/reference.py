@@ -21,7 +21,8 @@ from lm_eval.models.utils import (
 
 from evomerge.errors import ScoringError
 from evomerge.scoring.answers import Answer
-from evomerge.scoring.benchmark import Benchmark, quiet
+from evomerge.scoring.benchmark import Benchmark
+from evomerge.scoring.lm_eval_tasks import quiet
 from evomerge.scoring.resident import ResidentModel
 from evomerge.scoring.tokens import TokenisedItems
 

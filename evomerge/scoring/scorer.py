@@ -9,13 +9,14 @@ import torch
 from evomerge.errors import ScoringError
 from evomerge.records import TaskScores
 from evomerge.scoring.answers import Results, results_of
-from evomerge.scoring.benchmark import Benchmark
+from evomerge.scoring.benchmark import Benchmark, TaskBenchmark
 from evomerge.scoring.choices import ChoiceScorer, ContinuationScorer
 from evomerge.scoring.generation import GenerationScorer
 from evomerge.scoring.likelihoods import LikelihoodPass
 from evomerge.scoring.metrics import Metric
 from evomerge.scoring.reference import Reference
 from evomerge.scoring.resident import NonFiniteScore, ResidentModel
+from evomerge.scoring.task_group import TaskGroup
 from evomerge.scoring.tokenising import tokenise
 from evomerge.scoring.tokens import TokenisedItems
 
@@ -44,15 +45,18 @@ class Scorer:
     def __init__(
         self,
         model: ResidentModel,
-        benchmarks: Mapping[str, Benchmark],
+        benchmarks: Mapping[str, TaskBenchmark],
         *,
         batch_size: int = 32,
         mode: Mode = "packed",
     ) -> None:
         self._reference = Reference(model, batch_size)
+        groups = [own for own in benchmarks.values() if isinstance(own, TaskGroup)]
+        tasks = [own for own in benchmarks.values() if isinstance(own, Benchmark)]
+        self._groups = {group.name: group for group in groups}
         self._tasks = {
-            name: _TaskScorer(model, self._reference, benchmark, mode)
-            for name, benchmark in benchmarks.items()
+            task.name: _TaskScorer(model, self._reference, task, mode)
+            for task in (*tasks, *(part for group in groups for part in group.parts))
         }
 
     def score(self, task: str, items: Sequence[int]) -> dict[str, TaskScores]:
@@ -62,10 +66,13 @@ class Scorer:
             ScoringError: no such benchmark or item, or lm-eval cannot score it.
             NonFiniteScore: the model's logits, or a metric of an item, are NaN or infinite.
         """
+        if task in self._groups:
+            group = self._groups[task]
+            parts = [(part.name, own) for part, own, _ in group.split(items)]
+            return group.join(items, {name: self._tasks[name].score(own) for name, own in parts})
         if task not in self._tasks:
-            raise ScoringError(
-                f"no benchmark {task!r} is loaded, expected one of {', '.join(self._tasks)}"
-            )
+            known = ", ".join((*self._tasks, *self._groups))
+            raise ScoringError(f"no benchmark {task!r} is loaded, expected one of {known}")
         return self._tasks[task].score(items)
 
 

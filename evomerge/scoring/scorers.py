@@ -7,16 +7,17 @@ from typing import Protocol
 
 from evomerge.errors import ScoringError
 from evomerge.records import TaskScores
-from evomerge.scoring.benchmark import Benchmark
+from evomerge.scoring.benchmark import Benchmark, TaskBenchmark
 from evomerge.scoring.divergence import DivergenceScorer
 from evomerge.scoring.model_size import ModelBenchmark, SizeScorer
 from evomerge.scoring.perplexity import PerplexityScorer
 from evomerge.scoring.resident import ResidentModel, load_config, load_tokenizer
 from evomerge.scoring.scorer import Mode, Scorer
+from evomerge.scoring.task_group import TaskGroup
 from evomerge.scoring.text_benchmark import TextBenchmark
 from evomerge.scoring.tokenising import tokenise
 
-AnyBenchmark = Benchmark | TextBenchmark | ModelBenchmark
+AnyBenchmark = TaskBenchmark | TextBenchmark | ModelBenchmark
 
 
 class ItemScorer(Protocol):
@@ -44,13 +45,13 @@ class Scorers:
         batch_size: int = 32,
         mode: Mode = "packed",
     ) -> None:
-        tasks = {name: own for name, own in benchmarks.items() if isinstance(own, Benchmark)}
+        tasks = {name: own for name, own in benchmarks.items() if isinstance(own, TaskBenchmark)}
         self._benchmarks = dict(benchmarks)
         self._tasks = Scorer(model, tasks, batch_size=batch_size, mode=mode)
         self._others: dict[str, ItemScorer] = {
             name: _scorer(model, own)
             for name, own in benchmarks.items()
-            if not isinstance(own, Benchmark)
+            if not isinstance(own, TaskBenchmark)
         }
 
     @property
@@ -97,9 +98,13 @@ def tokenised(benchmarks: Mapping[str, AnyBenchmark], model: Path) -> dict[str, 
         ModelError: the folder has no tokenizer that can be loaded.
     """
     tokenizer, config = load_tokenizer(model), load_config(model)
-    return {
-        name: replace(own, tokens=own.tokens or tokenise(own, tokenizer, config))
-        if isinstance(own, Benchmark)
-        else own
-        for name, own in benchmarks.items()
-    }
+
+    def of_task(task: Benchmark) -> Benchmark:
+        return replace(task, tokens=task.tokens or tokenise(task, tokenizer, config))
+
+    def of_any(benchmark: AnyBenchmark) -> AnyBenchmark:
+        if isinstance(benchmark, TaskGroup):
+            return replace(benchmark, parts=tuple(map(of_task, benchmark.parts)))
+        return of_task(benchmark) if isinstance(benchmark, Benchmark) else benchmark
+
+    return {name: of_any(own) for name, own in benchmarks.items()}

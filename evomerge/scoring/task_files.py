@@ -1,4 +1,4 @@
-"""Local lm-eval tasks as plain files: found, read and checked without lm-eval and without code.
+"""lm-eval's tasks and groups as plain files: found and read without lm-eval and without code.
 
 A task of lm-eval is a YAML file. A folder of them (with its sub-folders) is a `tasks_path`. Data
 files may be named relative to the YAML that names them; lm-eval itself resolves them against the
@@ -15,8 +15,8 @@ from pathlib import Path
 import yaml
 
 from evomerge.errors import ScoringError
+from evomerge.scoring.task_yaml import TaskConfig, load_yaml
 
-TaskConfig = dict[str, object]
 _IGNORED_FOLDERS = {"__pycache__", ".ipynb_checkpoints"}
 FILE_FORMATS = {"json", "csv", "parquet", "arrow", "text"}
 _NAME_LINE = re.compile(rb"""^["']?(?:task|group)["']?:[ \t]*["']?([^\s"'#\[]+)""", re.MULTILINE)
@@ -24,21 +24,30 @@ _NAME_LINE = re.compile(rb"""^["']?(?:task|group)["']?:[ \t]*["']?([^\s"'#\[]+)"
 
 @dataclass(frozen=True)
 class LocalTask:
-    """A task's YAML with its includes merged in and its data files made absolute."""
+    """A task's YAML with its includes merged in and its data files made absolute.
+
+    `places` tells in which file and line each key of it stands.
+    """
 
     name: str
     path: Path
     config: TaskConfig
+    places: Mapping[str, str]
+
+    @property
+    def dataset_kwargs(self) -> Mapping[str, object]:
+        """What `datasets` is told beside the dataset's name."""
+        return _dataset_kwargs(self.config)
 
     @property
     def data_files(self) -> tuple[Path, ...]:
         """The files the task reads its documents from."""
-        return tuple(_file_names(_dataset_kwargs(self.config).get("data_files")))
+        return tuple(_file_names(self.dataset_kwargs.get("data_files")))
 
     @property
     def document_files(self) -> tuple[Path, ...]:
         """The files that hold the scored documents, where the YAML names them by split."""
-        data_files = _dataset_kwargs(self.config).get("data_files")
+        data_files = self.dataset_kwargs.get("data_files")
         split = self.config.get("test_split") or self.config.get("validation_split")
         named = data_files.get(split) if isinstance(data_files, Mapping) else None
         return tuple(_file_names(named))
@@ -57,10 +66,10 @@ class LocalTask:
 
 
 def find_tasks(tasks_path: Path) -> dict[str, Path]:
-    """The name of every task under a folder, and the YAML file that defines it.
+    """The name of every task and group under a folder, and the YAML file that defines it.
 
     Raises:
-        ScoringError: the folder does not exist, or two files define the same task.
+        ScoringError: the folder does not exist, or two files define the same name.
     """
     if not tasks_path.is_dir():
         raise ScoringError(f"tasks_path {tasks_path} is not a folder; expected lm-eval YAML files")
@@ -77,6 +86,12 @@ def find_tasks(tasks_path: Path) -> dict[str, Path]:
     return found
 
 
+def bundled_folder() -> Path:
+    """Where the tasks lie that lm-eval brings."""
+    spec = find_spec("lm_eval")
+    return Path(spec.origin).parent / "tasks" if spec and spec.origin else Path("lm_eval")
+
+
 @cache
 def bundled_tasks() -> dict[str, Path]:
     """The YAML file of every task and group that lm-eval brings, found without importing it.
@@ -84,85 +99,61 @@ def bundled_tasks() -> dict[str, Path]:
     Its 14,000 files are searched for the line that names the task: a second, where parsing them
     takes lm-eval ten.
     """
-    spec = find_spec("lm_eval")
-    folder = Path(spec.origin).parent / "tasks" if spec and spec.origin else Path("lm_eval")
     found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*.yaml")):
+    for path in sorted(bundled_folder().rglob("*.yaml")):
         for name in _NAME_LINE.findall(path.read_bytes()):
             found.setdefault(name.decode(), path)
     return found
 
 
-def read_task(path: Path) -> LocalTask:
+def read_task(path: Path, overrides: TaskConfig | None = None) -> LocalTask:
     """Read a task's YAML without running anything it names.
 
+    Args:
+        path: the YAML.
+        overrides: what a group has instead of some of its values.
+
     Raises:
-        ScoringError: it cannot be parsed, calls code (`!function`, `class`, `unsafe_code`), or is
-            a group of tasks.
+        ScoringError: it cannot be parsed, or defines no single task.
     """
-    config = _load(path)
+    own = load_yaml(path)
+    return make_task(own.config | (overrides or {}), path, own.places)
+
+
+def make_task(config: TaskConfig, path: Path, places: Mapping[str, str]) -> LocalTask:
+    """A task from the values in a YAML file.
+
+    Raises:
+        ScoringError: the file defines no single task.
+    """
     name = config.get("task")
     if not isinstance(name, str):
-        raise ScoringError(
-            f"{path} defines no single task (task: {name!r}); name the tasks of a group one by one"
-        )
-    for key in ("class", "unsafe_code"):
-        if config.get(key):
-            raise ScoringError(
-                f"task {name!r} in {path} has {key!r}: tasks that run code are refused"
-            )
-    for key in ("tag", "group", "task_list"):
-        config.pop(key, None)
+        raise ScoringError(f"{path} defines no single task (task: {name!r}), expected a name")
+    own = {key: value for key, value in config.items() if key not in ("tag", "group", "task_list")}
+    return LocalTask(name, path, with_absolute_files(own, path.parent), places)
+
+
+def with_absolute_files(config: TaskConfig, folder: Path) -> TaskConfig:
+    """The config with the data files absolute that lie in this folder, where its YAML does."""
     kwargs = dict(_dataset_kwargs(config))
-    if "data_files" in kwargs and config.get("dataset_path") in FILE_FORMATS:
-        kwargs["data_files"] = _resolve(kwargs["data_files"], path.parent)
-        config["dataset_kwargs"] = kwargs
-    return LocalTask(name=name, path=path, config=config)
-
-
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]
-    """A YAML loader that refuses lm-eval's `!function`."""
-
-
-def _refuse_function(_loader: yaml.SafeLoader, node: yaml.Node) -> object:
-    raise ScoringError(
-        f"it names code (!function {node.value}), and tasks that run code are refused; "
-        "write the task with templates alone"
-    )
-
-
-_Loader.add_constructor("!function", _refuse_function)
+    if "data_files" not in kwargs or config.get("dataset_path", "json") not in FILE_FORMATS:
+        return config
+    return config | {
+        "dataset_kwargs": kwargs | {"data_files": _resolve(kwargs["data_files"], folder)}
+    }
 
 
 def _task_name(path: Path) -> str | None:
-    """The top-level `task` of a YAML, read without judging the rest of the file."""
+    """The top-level `task` of a YAML, or its `group`, read without judging the rest of the file."""
     try:
         node = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     except (OSError, ValueError, yaml.YAMLError):
         # Nobody may want this one; who wants the task of that name is told what is wrong.
         return path.stem
     pairs = node.value if isinstance(node, yaml.MappingNode) else []
-    names = [value.value for key, value in pairs if key.value in ("task", "group")]
-    return names[0] if names and isinstance(names[0], str) else None
-
-
-def _load(path: Path, including: tuple[Path, ...] = ()) -> TaskConfig:
-    """A YAML file's values over those of the files it includes, as lm-eval merges them."""
-    if path in including:
-        raise ScoringError(f"{path} includes itself by way of {including[-1]}")
-    try:
-        config = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506
-    except ScoringError as error:
-        raise ScoringError(f"{path} cannot be used: {error}") from error
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ScoringError(f"{path} cannot be read as YAML: {error}") from error
-    if not isinstance(config, dict):
-        raise ScoringError(f"{path} holds no task, expected a YAML mapping")
-    includes = config.pop("include", [])
-    merged: TaskConfig = {}
-    for name in includes if isinstance(includes, list) else [includes]:
-        merged |= _load((path.parent / str(name)).resolve(), (*including, path))
-    return merged | config
+    values = {key.value: value.value for key, value in pairs}
+    names = [name for key in ("task", "group") if isinstance(name := values.get(key), str)]
+    return names[0] if names else None
 
 
 def _dataset_kwargs(config: TaskConfig) -> Mapping[str, object]:

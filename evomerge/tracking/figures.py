@@ -7,6 +7,7 @@ from plotly.subplots import make_subplots
 
 from evomerge.records import Comparison, Phase
 from evomerge.tracking import traces
+from evomerge.tracking.directions import has_mean, heading
 from evomerge.tracking.geometry import scene, window
 from evomerge.tracking.style import FONT, GRID, INK, MUTED
 
@@ -32,8 +33,9 @@ def _scatter(comparison: Comparison, phase: Phase) -> go.Figure:
     shown = scene(comparison, phase, x, y)
     view = window(shown, _PLOT_PX)
     figure = go.Figure(traces.scatter(shown, view))
-    figure.update_xaxes(title_text=f"{x} ({phase} items)", range=list(view.x))
-    figure.update_yaxes(title_text=f"{y} ({phase} items)", range=list(view.y))
+    across, up = (f"{heading(comparison, name)} ({phase} items)" for name in (x, y))
+    figure.update_xaxes(title_text=across, range=list(view.x))
+    figure.update_yaxes(title_text=up, range=list(view.y))
     return _styled(figure, height=640)
 
 
@@ -47,22 +49,27 @@ def _pairs(comparison: Comparison, phase: Phase) -> go.Figure:
         row, column = index // 3 + 1, index % 3 + 1
         for trace in traces.small_scatter(scene(comparison, phase, x, y), legend=index == 0):
             figure.add_trace(trace, row=row, col=column)
-        figure.update_xaxes(title_text=x, row=row, col=column)
-        figure.update_yaxes(title_text=y, row=row, col=column)
+        figure.update_xaxes(title_text=heading(comparison, x), row=row, col=column)
+        figure.update_yaxes(title_text=heading(comparison, y), row=row, col=column)
     return _styled(figure, height=90 + 370 * n_rows)
 
 
 def _dots(comparison: Comparison, phase: Phase) -> go.Figure:
     figure = go.Figure(traces.dots(comparison, phase))
-    figure.update_xaxes(title_text=f"{comparison.objectives[0]} ({phase} items)")
+    name = heading(comparison, comparison.objectives[0])
+    figure.update_xaxes(title_text=f"{name} ({phase} items)")
     n_rows = len(comparison.front) + len(comparison.baselines)
     return _styled(figure, height=180 + 26 * n_rows)
 
 
 def coordinates_figure(comparison: Comparison, phase: Phase = "search") -> go.Figure:
-    """Every member as a line across the objectives: its shape tells what it trades."""
+    """Every member as a line across the objectives: its shape tells what it trades.
+
+    Objectives without a common scale are drawn from the worst of front and baselines to the best.
+    """
     figure = go.Figure(traces.coordinates(comparison, phase))
-    figure.update_yaxes(title_text=f"score ({phase} items)")
+    what = "score" if has_mean(comparison) else "from the worst (0) to the best (1)"
+    figure.update_yaxes(title_text=f"{what} ({phase} items)")
     return _styled(figure, height=440)
 
 

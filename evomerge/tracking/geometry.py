@@ -5,8 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from evomerge.records import Comparison, Member, Phase
+from evomerge.tracking.directions import measure_of
 from evomerge.tracking.placement import place_labels
-from evomerge.tracking.table import UNKNOWN, ranked, ranked_baselines, scores
+from evomerge.tracking.ranking import UNKNOWN, ranked, ranked_baselines, scores
+
+BARRED = "misses a bound"
+"""What pictures call who is not on the front for that reason."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +27,29 @@ class Mark:
 
 @dataclass(frozen=True)
 class Scene:
-    """All points of the plane of two objectives, the best front member first."""
+    """All points of the plane of two objectives, the best front member first.
+
+    `signs` has −1 for an axis on which smaller is better.
+    """
 
     front: tuple[Mark, ...]
     baselines: tuple[Mark, ...]
     dominated: tuple[Mark, ...]
+    signs: tuple[int, int] = (1, 1)
+
+    @property
+    def beaten(self) -> tuple[Mark, ...]:
+        """The dominated that meet every bound."""
+        return tuple(mark for mark in self.dominated if mark.member.violation == 0.0)
+
+    @property
+    def barred(self) -> tuple[Mark, ...]:
+        """Those that are not on the front as they miss a bound."""
+        return tuple(mark for mark in self.dominated if mark.member.violation > 0.0)
+
+    def corners(self) -> list[tuple[float, float]]:
+        """The corner line of what the front attains."""
+        return staircase([(mark.x, mark.y) for mark in self.front], self.signs)
 
     def marks(self) -> tuple[Mark, ...]:
         """Every point."""
@@ -35,12 +57,13 @@ class Scene:
 
 
 def scene(comparison: Comparison, phase: Phase, x: str, y: str) -> Scene:
-    """The points of objectives `x` and `y`; the dominated were scored on search items only."""
+    """The points of objectives `x` and `y`; the dominated have no test scores."""
     dominated = [(member.id, member) for member in comparison.dominated]
     return Scene(
+        signs=(_sign(comparison, x), _sign(comparison, y)),
         front=_marks(ranked(comparison), phase, x, y),
         baselines=_marks(ranked_baselines(comparison), phase, x, y),
-        dominated=_marks(dominated if phase == "search" else [], phase, x, y),
+        dominated=_marks(dominated, phase, x, y),
     )
 
 
@@ -55,21 +78,31 @@ def _marks(pairs: Sequence[tuple[str, Member]], phase: Phase, x: str, y: str) ->
     return tuple(found)
 
 
+def _sign(comparison: Comparison, name: str) -> int:
+    return 1 if measure_of(comparison, name).higher_is_better else -1
+
+
 def _known(number: float) -> float:
     return number if math.isfinite(number) else 0.0
 
 
-def staircase(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The corner line of what the points attain, when both axes are maximised; left to right."""
+def staircase(
+    points: Sequence[tuple[float, float]], signs: tuple[int, int] = (1, 1)
+) -> list[tuple[float, float]]:
+    """The corner line of what the points attain, from the worst to the best of the first axis.
+
+    An axis with sign 1 is maximised, one with sign −1 minimised.
+    """
+    across, up = signs
     corners: list[tuple[float, float]] = []
     highest = -math.inf
-    for x, y in sorted(points, reverse=True):
+    for x, y in sorted(((across * x, up * y) for x, y in points), reverse=True):
         if y > highest:
             if corners:
                 corners.append((x, highest))
             corners.append((x, y))
             highest = y
-    return corners[::-1]
+    return [(across * x, up * y) for x, y in corners[::-1]]
 
 
 def padded_range(values: Sequence[tuple[float, float]]) -> tuple[float, float]:

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evomerge.records import Progress
+from evomerge.tracking.directions import arrow
 from evomerge.tracking.pace import Pace, clock_text
 from evomerge.tracking.tracker import Status, Tracker
 
@@ -98,12 +99,18 @@ class PlainLines:
 
 def progress_line(progress: Progress, pace: Pace) -> str:
     """The state of a search in one line of plain text."""
-    best = ", ".join(f"{name} {value:.3f}" for name, value in progress.best.items())
+    best = ", ".join(f"{name} {value:.3f}" for name, value in _best(progress))
     parts = [f"{progress.n_done}/{progress.n_total}"]
     parts += [f"hypervolume {progress.hypervolume:.4f}", f"front {progress.n_front}"]
+    parts += [f"feasible {progress.n_feasible}"] if progress.n_feasible is not None else []
     parts += [f"best {best}"] if best else []
     parts += [f"failed {failure_text(progress)}"] if progress.n_failed else []
     return " | ".join(parts + _pace_parts(progress, pace))
+
+
+def _best(progress: Progress) -> list[tuple[str, float]]:
+    """The best of each objective so far, its name with the direction where directions differ."""
+    return [(arrow(name, progress.minimised), value) for name, value in progress.best.items()]
 
 
 def failure_text(progress: Progress) -> str:
@@ -153,7 +160,10 @@ def _facts(progress: Progress, hypervolumes: list[float]) -> Table:
     spark = Text(sparkline(hypervolumes), style="cyan")
     facts.add_row("hypervolume", f"{progress.hypervolume:.4f}", spark)
     facts.add_row("front", str(progress.n_front), "")
-    for name, value in progress.best.items():
+    if progress.n_feasible is not None:
+        found = "" if progress.n_feasible else "no candidate meets every bound yet"
+        facts.add_row("feasible", str(progress.n_feasible), Text(found, style="red"))
+    for name, value in _best(progress):
         facts.add_row(Text(f"best {name}"), Text(f"{value:.3f}", style="green"), "")
     if progress.n_failed:
         facts.add_row("failed", Text(str(progress.n_failed), style="red"), Text(_reasons(progress)))

@@ -8,7 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from evomerge.records import Comparison, Phase
-from evomerge.tracking.geometry import Mark, Scene, baseline_positions, scene, staircase, window
+from evomerge.tracking.directions import heading
+from evomerge.tracking.geometry import BARRED, Mark, Scene, baseline_positions, scene, window
+from evomerge.tracking.ranking import STARRED, phases_of
 from evomerge.tracking.style import (
     BASELINE,
     BASELINE_INK,
@@ -20,7 +22,6 @@ from evomerge.tracking.style import (
     INK,
     MUTED,
 )
-from evomerge.tracking.table import has_test
 
 _DPI = 160
 _MARKERS = ("D", "s", "^", "P", "p", "h", "v")
@@ -34,7 +35,7 @@ def front_png(comparison: Comparison, path: Path, phase: Phase | None = None) ->
     Two objectives are drawn as one plot with labelled baselines, more as one plot for each pair.
     A single objective is drawn against itself.
     """
-    phase = phase or ("test" if has_test(comparison) else "search")
+    phase = phase or phases_of(comparison)[-1]
     objectives = comparison.objectives
     pairs = list(combinations(objectives, 2)) or [(objectives[0], objectives[0])]
     n_columns = min(len(pairs), 3)
@@ -45,8 +46,10 @@ def front_png(comparison: Comparison, path: Path, phase: Phase | None = None) ->
     for (x, y), plot in zip(pairs, axes, strict=False):
         shown = scene(comparison, phase, x, y)
         _draw(plot, shown, labelled=len(pairs) == 1)
-        plot.set_xlabel(f"{x}  ({phase} items)" if len(pairs) == 1 else x)
-        plot.set_ylabel(f"{y}  ({phase} items)" if len(pairs) == 1 else y)
+        names = (heading(comparison, x), heading(comparison, y))
+        across, up = (f"{n}  ({phase} items)" if len(pairs) == 1 else n for n in names)
+        plot.set_xlabel(across)
+        plot.set_ylabel(up)
     for plot in axes[len(pairs) :]:
         plot.set_visible(False)
     handles, names = axes[0].get_legend_handles_labels()
@@ -64,16 +67,16 @@ def front_png(comparison: Comparison, path: Path, phase: Phase | None = None) ->
 
 def _draw(plot: Axes, shown: Scene, *, labelled: bool) -> None:
     _prepare(plot, shown)
-    if shown.dominated:
-        xs, ys = _xy(shown.dominated)
-        plot.scatter(xs, ys, s=20, color=DOMINATED, alpha=0.4, lw=0, label="dominated")
-    corners = np.array(staircase([(mark.x, mark.y) for mark in shown.front])).reshape(-1, 2)
+    for marks, label, marker in ((shown.beaten, "dominated", "o"), (shown.barred, BARRED, "x")):
+        if marks:
+            plot.scatter(*_xy(marks), s=20, color=DOMINATED, alpha=0.4, marker=marker, label=label)
+    corners = np.array(shown.corners()).reshape(-1, 2)
     plot.plot(*corners.T, color=FRONT_LINE, lw=1.2, ls=":", zorder=1)
     _draw_baselines(plot, shown, labelled=labelled)
     _bars(plot, shown.front, FRONT)
     size = 70 if labelled else 34
     _dots(plot, shown.front[1:], "front", FRONT, size=size)
-    _dots(plot, shown.front[:1], "best mean (search items)", FRONT, size=2.5 * size, marker="*")
+    _dots(plot, shown.front[:1], STARRED, FRONT, size=2.5 * size, marker="*")
 
 
 def _prepare(plot: Axes, shown: Scene) -> None:

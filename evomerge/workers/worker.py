@@ -3,7 +3,7 @@
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from evomerge.scoring.resident import DTYPES, NonFiniteScore, ResidentModel
 from evomerge.scoring.scorer import Mode
 from evomerge.scoring.scorers import AnyBenchmark, Scorers
 from evomerge.user_cache import user_cache
+from evomerge.workers.asking import ask
 from evomerge.workers.deadline import deadline
 from evomerge.workers.references import Reference, References
 
@@ -95,11 +96,20 @@ class Worker:
             with deadline(self._spec.timeout_s):
                 self._references.prepare(job.items)
                 self._become(job.recipe)
-                scores = self._scorers.score(job.items)
+                scores = ask(self._scorers, job)
         except NonFiniteScore as error:
             raise NonFiniteError(str(error)) from error
         seconds = time.monotonic() - start
         return ItemScores(job.candidate_id, scores, job.phase, seconds, self.name)
+
+    def reference(self, benchmark: str, items: Sequence[int]) -> Mapping[int, torch.Tensor]:
+        """The logits of what a benchmark compares with, by item, those of these items among them.
+
+        Raises:
+            NonFiniteScore: they are NaN or infinite.
+        """
+        self._references.prepare({benchmark: items})
+        return self._scorers.divergences[benchmark].reference
 
     def _become(self, recipe: Recipe) -> None:
         self._merge.materialise(recipe, self._model.tensors)

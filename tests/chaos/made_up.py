@@ -7,7 +7,7 @@ from pathlib import Path
 
 from evomerge.journal.events import Asked, Duplicate, Event, Failed, Lost, Proposed, Scored, Told
 from evomerge.journal.journal import Journal
-from evomerge.journal.spool import Spool
+from evomerge.journal.spool import Spool, answers
 from evomerge.merge.methods import METHODS
 from evomerge.records import Outcome
 from evomerge.run.dispatch import Dispatcher
@@ -113,7 +113,7 @@ def run_in(
     """Begin or continue a search in the journal at `path`, and take it to its end."""
     with Journal.open(path) if path.exists() else Journal.create(path) as journal:
         record = Record(journal)
-        collect(spool, record, lambda _: ITEMS)
+        collect(spool, record, lambda result: answers(result, ITEMS))
         search = search_in(record, n_evaluations, mode=mode)
         run_search(search, Dispatcher(record, pool, on_recorded=spool.remove))
     return Account.of(events_of(path))

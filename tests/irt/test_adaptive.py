@@ -7,6 +7,7 @@ import pytest
 
 from evomerge.errors import CalibrationError, ScoringError
 from evomerge.irt.adaptive import ALARM, Adaptive, Validation, ask, fit_adaptive, flag_items
+from evomerge.irt.design import Difference, Mean
 from evomerge.irt.rescore import rescored
 from evomerge.irt.trait_bank import TraitBank, fit_trait_bank, read_trait_bank
 from evomerge.irt.traits import Traits
@@ -58,19 +59,34 @@ def test_it_beats_the_mean_and_its_intervals_hold(fitted) -> None:
 
 
 def test_the_inflation_is_interpolated_between_the_sizes(fitted) -> None:
-    rows = (Validation(20, 0.1, 0.2, 1.0), Validation(80, 0.1, 0.2, 2.0))
+    rows = (Validation(20, 0.1, 0.2, 0.2, 1.0, 9.0), Validation(80, 0.1, 0.2, 0.2, 2.0, 9.0))
     factors = Adaptive(fitted.traits, rows).inflation(np.array([5, 20, 40, 80, 500]))
     assert factors == pytest.approx([1.0, 1.0, 1.5, 2.0, 2.0])
 
 
 def test_where_the_model_does_not_beat_the_mean_the_mean_is_taken(fitted) -> None:
-    poor = Adaptive(fitted.traits, (Validation(20, 0.05, 0.04, 1.0),))
+    poor = Adaptive(fitted.traits, (Validation(20, 0.05, 0.04, 0.06, 2.0, 2.0),))
     order = np.random.default_rng(2).permutation(120)
     seen = ask(poor, RESPONSES[60:70], (20,), order)[20]
     assert not poor.trusts_model
     assert seen[:, order[:20]].all()
-    found = poor.estimates(seen, RESPONSES[60:70]).mean
-    np.testing.assert_allclose(found, RESPONSES[60:70, order[:20]].mean(axis=1))
+    found = poor.estimates(seen, RESPONSES[60:70])
+    np.testing.assert_allclose(found.mean, RESPONSES[60:70, order[:20]].mean(axis=1))
+    np.testing.assert_array_equal(found.se, Mean().estimates(seen, RESPONSES[60:70]).se)
+    assert "an error of 0.0500 by its item bank, and of 0.0400 by the mean" in poor.doubt
+
+
+def test_where_the_difference_estimator_does_best_it_is_taken(fitted) -> None:
+    poor = Adaptive(fitted.traits, (Validation(20, 0.05, 0.04, 0.03, 9.0, 2.0),))
+    seen = np.zeros((10, 120), dtype=bool)
+    seen[:, ::6] = True
+    found = poor.estimates(seen, RESPONSES[60:70])
+    predictions = fitted.traits.predictions(seen, RESPONSES[60:70])
+    expected = Difference(predictions).estimates(seen, RESPONSES[60:70])
+    np.testing.assert_allclose(found.mean, expected.mean)
+    np.testing.assert_allclose(found.se, 2.0 * expected.se)
+    assert "0.0300 by the difference of random items" in poor.doubt
+    assert fitted.doubt == ""
 
 
 def test_answers_without_any_structure_make_it_fall_back_or_do_no_harm() -> None:
@@ -187,7 +203,7 @@ def test_a_bank_of_other_items_is_refused(bank) -> None:
     [
         ({"format": "other"}, "ValueError: its format is 'other'"),
         ({"items": [1, 2]}, "2 items with parameters of shapes"),
-        ({"log_prior": [float("nan")] * 4}, "a parameter is not finite"),
+        ({"intercepts": [float("nan")] * 50}, "a parameter is not finite"),
         ({"validation": [{"n": 1}]}, "TypeError"),
         ({"slopes": None}, "an item bank cannot be read"),
     ],

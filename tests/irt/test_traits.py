@@ -1,17 +1,19 @@
 """The latent abilities behind answers: exact predictive laws, recovery, and honest intervals."""
 
+import pickle
 from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from mirt import fit_mirt, fscores
 
 from evomerge.errors import ScoringError
-from evomerge.irt.estimate import ability, p_irt
+from evomerge.irt.local import gains
 from evomerge.irt.precision import parameter_errors
-from evomerge.irt.traits import Traits, best_items, fit_traits, normal_nodes
-from evomerge.records import TaskScores
+from evomerge.irt.traits import Traits, best_items, cloud, fit_traits, normal_nodes, with_histogram
 
 
 def traits_of(
@@ -59,33 +61,13 @@ def test_the_predictive_mean_and_error_are_those_of_the_whole_distribution(guess
     assert traits.log_likelihood(seen, right)[0] == pytest.approx(np.log(sum(masses)), abs=1e-12)
 
 
-@pytest.mark.parametrize("guessing", [False, True])
-def test_gains_are_the_expected_drop_of_the_variance(guessing) -> None:
-    """Against asking each item, with the answers' own probabilities."""
-    traits = traits_of(6, 2, seed=2, n_nodes=60, guessing=guessing)
-    seen = np.array([[True, True, False, False, False, False]])
-    right = np.array([[True, False, False, False, False, False]])
-    before = traits.estimates(seen, right).se[0] ** 2
-    for item in range(2, 6):
-        asked = seen.copy()
-        asked[0, item] = True
-        after = 0.0
-        share = traits.predictions(seen, right)[0, item]
-        for answer, probability in ((True, share), (False, 1.0 - share)):
-            told = right.copy()
-            told[0, item] = answer
-            after += probability * traits.estimates(asked, told).se[0] ** 2
-        assert traits.gains(seen, right)[0, item] == pytest.approx(before - after, abs=1e-12)
-    assert traits.gains(seen, right)[0, :2].tolist() == [0.0, 0.0]
-
-
 def test_a_lower_asymptote_of_zero_is_none() -> None:
     plain = traits_of(8, 2, seed=9)
     zero = replace(plain, guessing=np.zeros(8))
     right = draw(plain, 5, np.random.default_rng(1))
     seen = np.arange(8)[None] < np.arange(1, 6)[:, None]
     np.testing.assert_allclose(zero.posterior(seen, right), plain.posterior(seen, right))
-    np.testing.assert_allclose(zero.gains(seen, right), plain.gains(seen, right))
+    np.testing.assert_allclose(gains(zero, seen, right), gains(plain, seen, right), rtol=1e-5)
 
 
 @pytest.mark.parametrize("guessing", [False, True])
@@ -111,25 +93,56 @@ def test_abilities_are_those_of_mirt(guessing) -> None:
     np.testing.assert_allclose(weights @ traits.nodes[:, 0], found.theta.ravel(), atol=1e-6)
 
 
-def test_one_trait_with_a_normal_prior_is_the_item_bank(bank_of) -> None:
-    """Whose abilities are tested to be mirt's; here on its own nodes, so to rounding."""
-    slopes, intercepts = np.linspace(0.5, 2.0, 12), np.linspace(-2.0, 2.0, 12)
-    bank = bank_of(slopes.tolist(), intercepts.tolist())
-    curves = bank.curves
-    log_prior = curves.log_prior - np.log(np.exp(curves.log_prior).sum())
-    traits = Traits(slopes[:, None], intercepts, curves.nodes[:, None], log_prior)
-    right = draw(traits, 20, np.random.default_rng(1))
-    seen = np.tile(np.arange(12) % 2 == 0, (20, 1))
+@st.composite
+def seen_models(draw_value: st.DrawFn) -> tuple[Traits, np.ndarray, np.ndarray]:
+    """Items of any slope and intercept, and a model's answers to some of them."""
+    curves = st.lists(st.tuples(st.floats(0.0, 4.0), st.floats(-5.0, 5.0)), min_size=1, max_size=9)
+    slopes, intercepts = map(np.array, zip(*draw_value(curves), strict=True))
+    flags = st.lists(st.booleans(), min_size=len(slopes), max_size=len(slopes))
+    seen, right = (np.array([draw_value(flags)]) for _ in range(2))
+    nodes = normal_nodes(200, 1)
+    return Traits(slopes[:, None], intercepts, nodes, np.full(200, -np.log(200))), seen, right
+
+
+@given(seen_models())
+def test_an_estimate_is_a_share_of_the_items_with_a_standard_error(model) -> None:
+    traits, seen, right = model
     estimates = traits.estimates(seen, right)
-    weights = traits.posterior(seen, right)
-    items = bank.items[::2]
-    for row in range(20):
-        values = tuple(right[row, ::2].astype(float).tolist())
-        expected = p_irt(bank, TaskScores(items, values))
-        assert estimates.mean[row] == pytest.approx(expected.mean, abs=1e-9)
-        assert estimates.se[row] == pytest.approx(expected.se, abs=1e-9)
-        mean = weights[row] @ traits.nodes[:, 0]
-        assert mean == pytest.approx(ability(bank, items, values).mean, abs=1e-9)
+    n_items, n_right = seen.size, (seen & right).sum()
+    assert n_right / n_items - 1e-12 <= estimates.mean[0]
+    assert estimates.mean[0] <= (n_right + n_items - seen.sum()) / n_items + 1e-12
+    assert 0.0 <= estimates.se[0] <= 0.5 + 1e-12
+    assert traits.posterior(seen, right).sum() == pytest.approx(1.0, abs=1e-12)
+
+
+@given(seen_models(), st.data())
+def test_turning_a_wrong_answer_right_never_lowers_the_estimate(model, pick) -> None:
+    traits, seen, right = model
+    turned = pick.draw(st.integers(0, seen.size - 1))
+    lower, upper = right.copy(), right.copy()
+    lower[0, turned], upper[0, turned] = False, True
+    means = [traits.estimates(seen, answers).mean[0] for answers in (lower, upper)]
+    assert means[0] <= means[1] + 1e-12
+
+
+def test_a_part_of_the_items_is_a_model_of_its_own() -> None:
+    traits, places = traits_of(9, 2, seed=3), np.array([7, 0, 4])
+    part = traits.restricted(places)
+    right = draw(traits, 4, np.random.default_rng(0))
+    seen = np.ones_like(right)
+    np.testing.assert_array_equal(part.right, traits.right[:, places])
+    np.testing.assert_array_equal(
+        part.estimates(seen[:, places], right[:, places]).mean, right[:, places].mean(axis=1)
+    )
+
+
+def test_what_was_computed_does_not_travel_with_the_model() -> None:
+    traits = traits_of(50, 2, seed=9)
+    before = len(pickle.dumps(traits))
+    traits.estimates(np.zeros((1, 50), dtype=bool), np.zeros((1, 50), dtype=bool))
+    assert len(pickle.dumps(traits)) == before
+    again = pickle.loads(pickle.dumps(traits))  # noqa: S301 - our own, as Ray sends it
+    np.testing.assert_array_equal(again.right, traits.right)
 
 
 def test_intervals_hold_when_the_model_is_true() -> None:
@@ -164,17 +177,34 @@ def test_fitting_twice_gives_the_same() -> None:
     np.testing.assert_array_equal(one.log_prior, other.log_prior)
 
 
-def test_the_histogram_finds_two_kinds_of_models() -> None:
+@pytest.mark.parametrize("cloud", [True, False])
+def test_two_kinds_of_models_are_found(cloud: bool) -> None:
     """Half of the models know nearly all, half nearly nothing: hardly any in between."""
     rng = np.random.default_rng(5)
     able = np.arange(100) % 2 == 0
     responses = rng.random((100, 40)) < np.where(able, 0.95, 0.05)[:, None]
-    traits = fit_traits(responses, 1)
+    fitted = fit_traits(responses, 1)
+    nodes = normal_nodes(512, 1)
+    normal = replace(fitted, nodes=nodes, log_prior=np.full(512, -np.log(512.0)))
+    found = fitted if cloud else with_histogram(normal, responses)
+    between = [share_between(traits) for traits in (found, normal)]
+    assert between[0] < 0.75 * between[1]
+
+
+def share_between(traits: Traits) -> float:
     share = traits.right.mean(axis=1)
-    between = np.exp(traits.log_prior)[(share > 0.3) & (share < 0.7)].sum()
-    normal = fit_traits(responses, 1, histogram=False)
-    share = normal.right.mean(axis=1)
-    assert between < 0.5 * np.exp(normal.log_prior)[(share > 0.3) & (share < 0.7)].sum()
+    return float(np.exp(traits.log_prior)[(share > 0.3) & (share < 0.7)].sum())
+
+
+def test_nodes_are_around_the_abilities_of_models_and_some_beyond() -> None:
+    abilities = np.random.default_rng(6).normal(size=(40, 2)) * (0.2, 1.0) + (3.0, 0.0)
+    nodes = cloud(abilities, 1000)
+    near = nodes[:900]
+    assert nodes.shape == (1000, 2)
+    np.testing.assert_allclose(near.mean(axis=0), abilities.mean(axis=0), atol=0.15)
+    np.testing.assert_allclose(near.std(axis=0) / abilities.std(axis=0), 1.14, atol=0.1)
+    np.testing.assert_allclose(nodes[900:].std(axis=0), 1.5, atol=0.2)
+    np.testing.assert_array_equal(nodes, cloud(abilities, 1000))
 
 
 @pytest.mark.parametrize("value", [True, False])
@@ -208,7 +238,7 @@ def test_barred_and_seen_items_are_never_asked() -> None:
     traits = traits_of(10, 2, seed=8)
     seen = np.zeros((3, 10), dtype=bool)
     seen[:, :4] = True
-    chosen = best_items(traits.gains(seen, seen), seen, 4, barred=(5, 6))
+    chosen = best_items(gains(traits, seen, seen), seen, 4, barred=(5, 6))
     assert {tuple(sorted(row)) for row in chosen.tolist()} == {(4, 7, 8, 9)}
 
 

@@ -21,7 +21,7 @@ from evomerge.run.record import Record
 from evomerge.search.ordered import Mode, Window
 from evomerge.search.table import CONTROLLERS
 
-N_ITEMS, N_SUBSET, N_CALIBRATION, N_EVALUATIONS = 60, 15, 12, 30
+N_ITEMS, N_SUBSET, N_CALIBRATION, N_EVALUATIONS, WINDOW = 60, 15, 12, 30, 4
 ALL = tuple(range(N_ITEMS))
 SUBSET = tuple(range(0, N_ITEMS, N_ITEMS // N_SUBSET))
 
@@ -62,14 +62,18 @@ class Simulated:
     def _score(self, job: Job) -> Result:
         if int(job.candidate_id, 16) % 13 == 0:
             return Failure(job.candidate_id, "exception", "a failure by design")
-        rights = {task: answers(job.candidate_id, task, ability(job)) for task in job.items}
-        if self._graded:
-            rights["left"] = rights["left"] / 3
-        scores = {
-            task: TaskScores(items, tuple(float(rights[task][item]) for item in items))
-            for task, items in job.items.items()
-        }
-        return ItemScores(job.candidate_id, scores)
+        return ItemScores(job.candidate_id, {task: self._asked(job, task) for task in job.items})
+
+    def _asked(self, job: Job, task: str) -> TaskScores:
+        """As a worker asks: the job's items, then what its asker wants."""
+        rights = answers(job.candidate_id, task, ability(job))
+        if self._graded and task == "left":
+            rights /= 3
+        found, more = TaskScores((), ()), job.items[task]
+        while more:
+            found = found.then(TaskScores(more, tuple(float(rights[item]) for item in more)))
+            more = job.asking[task].next_items({task: found}) if task in job.asking else ()
+        return found
 
 
 def ability(job: Job) -> float:
@@ -93,6 +97,7 @@ def plan(tmp_path: Path) -> Plan:
             "experts": {"red": tmp_path, "blue": tmp_path},
             "objectives": [{"task": "left"}, {"task": "right"}],
             "scoring": {"estimator": "irt", "calibration": N_CALIBRATION, "items": N_SUBSET},
+            "search": {"population": 6, "window": WINDOW},
             "budget": {"evaluations": N_EVALUATIONS},
         }
     )
@@ -111,7 +116,7 @@ def run(plan: Plan, path: Path, pool: Simulated, mode: Mode = "deterministic") -
         baselines = [plan.job(recipe, "search") for recipe in plan.baselines.values()]
         run_jobs(Dispatcher(record, pool, baselines))
         state = record.state
-        window = Window(4, N_EVALUATIONS, mode, asked=state.n_asked, told=state.told_numbers)
+        window = Window(WINDOW, N_EVALUATIONS, mode, asked=state.n_asked, told=state.told_numbers)
         search = Search(
             record=record,
             build_controller=lambda: CONTROLLERS["nsga2"].build(plan.space.n_dims, 6, 0),
@@ -134,7 +139,7 @@ def state_of(path: Path) -> Record:
 
 
 @pytest.mark.parametrize("mode", ["deterministic", "async"])
-def test_the_first_candidates_answer_all_items_and_the_others_some(
+def test_the_first_candidates_answer_all_items_and_later_ones_common_and_chosen_ones(
     plan: Plan, tmp_path: Path, mode: Mode
 ) -> None:
     run(plan, tmp_path / "journal.db", Simulated(), mode)
@@ -142,9 +147,13 @@ def test_the_first_candidates_answer_all_items_and_the_others_some(
     for number, candidate in state.candidates.items():
         result = state.result(candidate.id)
         if isinstance(result, ItemScores):
-            expected = ALL if number < N_CALIBRATION else plan.search_items(number)["left"]
-            assert len(expected) == (N_ITEMS if number < N_CALIBRATION else N_SUBSET)
-            assert result.tasks["left"].items == result.tasks["right"].items == expected
+            items = [result.tasks[task].items for task in ("left", "right")]
+            first = list(plan.search_items(number).values())
+            assert [own[: len(first[0])] for own in items] == first
+            n_asked = N_ITEMS if number < N_CALIBRATION else N_SUBSET
+            assert [len(set(own)) for own in items] == [n_asked, n_asked]
+            has_chosen = len(first[0]) < n_asked
+            assert has_chosen == (number >= N_CALIBRATION + WINDOW - 1)
     for recipe in plan.baselines.values():
         result = state.result(recipe.digest)
         assert isinstance(result, Failure) or result.tasks["left"].items == ALL

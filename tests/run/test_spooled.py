@@ -7,7 +7,7 @@ import pytest
 
 from evomerge.journal.events import Proposed
 from evomerge.journal.journal import Journal
-from evomerge.journal.spool import Spool
+from evomerge.journal.spool import Spool, answers
 from evomerge.records import Failure, ItemScores, Phase, TaskScores
 from evomerge.run.record import Record
 from evomerge.run.spooled import collect
@@ -37,7 +37,7 @@ def spool(tmp_path: Path) -> Spool:
 
 def test_the_result_of_an_open_job_is_journaled_and_forgotten(record: Record, spool: Spool) -> None:
     spool.put(scores("abc"))
-    assert collect(spool, record, lambda _: ITEMS) == 1
+    assert collect(spool, record, lambda result: answers(result, ITEMS)) == 1
     assert record.state.result("abc") == scores("abc")
     assert spool.collect() == []
 
@@ -57,7 +57,7 @@ def test_a_result_that_nobody_asked_for_is_dropped(
     record: Record, spool: Spool, foreign: ItemScores | Failure
 ) -> None:
     spool.put(foreign)
-    assert collect(spool, record, lambda _: ITEMS) == 0
+    assert collect(spool, record, lambda result: answers(result, ITEMS)) == 0
     assert record.state.results == {}
     assert spool.collect() == []
 
@@ -65,5 +65,5 @@ def test_a_result_that_nobody_asked_for_is_dropped(
 def test_what_the_journal_has_is_not_counted_twice(record: Record, spool: Spool) -> None:
     record.append_result(scores("abc"))
     spool.put(scores("abc"))
-    assert collect(spool, record, lambda _: ITEMS) == 0
+    assert collect(spool, record, lambda result: answers(result, ITEMS)) == 0
     assert record.state.n_duplicates == 0

@@ -143,6 +143,46 @@ BROKEN: dict[str, tuple[Break, str]] = {
         replace("seed: 0", "address: 10.0.0.1:6379"),
         r"yaml:12:1: address: found 10.0.0.1:6379, but `workers: 0` scores in this process",
     ),
+    "the same objective twice": (
+        replace("{task: choice_search, test: choice_test}", "{task: words_search}"),
+        r"yaml:6:5: objectives\[1\]: measures the same as objectives\[0\]; leave one of them out",
+    ),
+    "two objectives of a name": (
+        replace("{task: choice", "{name: words_search, task: choice"),
+        r"yaml:6:5: objectives\[1\]: is called `words_search` as objectives\[0\] is; give",
+    ),
+    "a bound of no form": (
+        replace("{task: choice_search", "{task: choice_search, require: about base"),
+        r"yaml:6:\d+: objectives\[1\]\.require: found 'about base', expected `>=` or `<=`",
+    ),
+    "a bound of no baseline": (
+        replace("{task: choice_search", "{task: choice_search, require: '>= 1 * bse'"),
+        r"yaml:6:\d+: objectives\[1\]\.require: no baseline `bse`; .*did you mean `base`",
+    ),
+    "bounds alone": (
+        lambda config: config.write_text(
+            config.read_text().replace("_test}", "_test, require: '>= 0'}")
+        ),
+        r"yaml:4:1: objectives: every objective has a bound",
+    ),
+    "other examples of the same task": (
+        replace(
+            "{task: choice_search, test: choice_test}",
+            "{task: words_search, metric: output_length, num_fewshot: 2}",
+        ),
+        r"yaml:6:\d+: objectives\[1\]\.num_fewshot: `words_search` has another num_fewshot in obj",
+    ),
+    "another test of the same task": (
+        replace(
+            "{task: choice_search, test: choice_test}",
+            "{task: words_search, metric: output_length, test: choice_test}",
+        ),
+        r"yaml:6:\d+: objectives\[1\]\.test: `words_search` has the test `words_test` already",
+    ),
+    "agreement on a test": (
+        replace("{task: choice_search", "{metric: agreement, task: choice_search"),
+        r"yaml:6:\d+: objectives\[1\]\.test: agreement is with merges that the search has tried",
+    ),
     "workers that are no number": (
         replace("seed: 0", "workers: many"),
         r"yaml:12:\d+: workers",
@@ -197,6 +237,15 @@ def test_everything_wrong_is_told_at_once_from_the_top(tmp_path: Path, tiny_zoo:
         load_experiment(config)
     places = [problem.where.rsplit(":", 2)[1] for problem in caught.value.problems]
     assert places == ["7", "8", "10"]
+
+
+def test_one_task_may_be_measured_in_several_ways(tmp_path: Path, tiny_zoo: TinyZoo) -> None:
+    config = write_experiment(tmp_path, tiny_zoo)
+    line = "  - {task: words_search, test: words_test"
+    more = f"{line}, metric: output_length}}\n{line}, name: enough, require: '>= 0.5 * base'}}\n"
+    config.write_text(config.read_text().replace("merge:", f"{more}merge:", 1))
+    titles = [objective.title for objective in load_experiment(config).objectives]
+    assert titles == ["words_search", "choice_search", "words_search.output_length", "enough"]
 
 
 def test_a_good_experiment_is_understood(tmp_path: Path, tiny_zoo: TinyZoo) -> None:

@@ -9,15 +9,8 @@ from dataclasses import replace
 from rich.console import Console
 
 from evomerge.records import Estimate, Recipe
-from evomerge.tracking.table import (
-    front_table,
-    mean_estimate,
-    ranked,
-    text_of,
-    to_csv,
-    to_json,
-    to_markdown,
-)
+from evomerge.tracking.ranking import mean_estimate, ranked
+from evomerge.tracking.table import front_table, text_of, to_csv, to_json, to_markdown
 from tests.tracking.comparisons import comparison
 
 
@@ -29,7 +22,7 @@ def printed(width: int, k: int = 2, *, test: bool = True) -> str:
 
 def test_a_wide_terminal_shows_search_and_test_scores_side_by_side() -> None:
     text = printed(160)
-    assert "on the search items and the test items" in text
+    assert "on the search and test items" in text
     assert "0.400 ±.049" in text
     assert "0.390 ±.024" in text
 
@@ -72,9 +65,9 @@ def test_names_are_printed_as_they_are() -> None:
 def test_json_has_the_promised_shape() -> None:
     made = comparison(2)
     data = json.loads(json.dumps(to_json(made), allow_nan=False))
-    assert set(data) == {"front", "baselines"}
+    assert set(data) == {"front", "baselines", "minimised", "bounds", "feasible"}
     first = data["front"][0]
-    assert set(first) == {"id", "objectives", "test", "recipe"}
+    assert set(first) == {"id", "objectives", "selection", "test", "recipe"}
     assert set(first["objectives"]["math_de"]) == {"mean", "se", "n"}
     assert Recipe.from_json(first["recipe"]).digest == first["id"]
     assert set(data["baselines"]) == {"base", "expert math", "uniform average"}
