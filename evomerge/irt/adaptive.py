@@ -34,8 +34,10 @@ RANDOM_SHARE = 0.2
 
 SIZES = (20, 50, 100)
 N_FOLDS = 5
-N_DRAWS = 4
-"""Draws of the common items for each fold of the cross-validation."""
+N_TRIED = 300
+"""Held-out models in the cross-validation, each counted as often as the common items are drawn."""
+
+MAX_DRAWS = 4
 
 Way = Literal["mean", "difference", "model"]
 
@@ -197,13 +199,14 @@ def fit_adaptive(
             "estimator; calibrate on more models"
         )
     rng = np.random.default_rng(seed)
+    n_draws = min(-(-N_TRIED // len(answers)), MAX_DRAWS)
     folds = rng.permutation(len(answers)) % N_FOLDS
     within = tuple(sorted(size for size in sizes if N_COMMON <= size < answers.shape[1]))
     errors: dict[int, list[FloatArray]] = {size: [] for size in within}
     for fold in range(N_FOLDS):
         estimator = Adaptive(fit_traits(answers[folds != fold], n_traits), barred=barred)
         held_out = answers[folds == fold] > 0.5
-        for _ in range(N_DRAWS):
+        for _ in range(n_draws):
             for size, rows in try_out(estimator, held_out, within, rng).items():
                 errors[size].append(rows)
     validation = tuple(validation_of(size, np.concatenate(errors[size], axis=1)) for size in within)
