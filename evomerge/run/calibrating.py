@@ -30,7 +30,7 @@ from evomerge.run.places import default_banks_dir
 from evomerge.run.plan import Plan
 from evomerge.run.preparing import collect_statistics
 from evomerge.run.validate import load_experiment
-from evomerge.scoring.benchmark import TaskBenchmark
+from evomerge.scoring.scorers import AnyBenchmark
 from evomerge.workers.build import open_pool
 from evomerge.workers.pool import Pool
 
@@ -148,7 +148,7 @@ def _given(path: Path, task: str, n_documents: int) -> Responses:
 
 def _asked(
     plan: Plan,
-    benchmarks: Mapping[str, TaskBenchmark],
+    benchmarks: Mapping[str, AnyBenchmark],
     measures: Mapping[str, str],
     folder: Path,
     wish: Wish,
@@ -203,7 +203,7 @@ def _prepare(plan: Plan, note: Note) -> None:
         note(f"{statistic.name} collected in {seconds:.1f} s: {statistic.path}")
 
 
-def _open_pool(plan: Plan, benchmarks: Mapping[str, TaskBenchmark], store: AnswerStore) -> Pool:
+def _open_pool(plan: Plan, benchmarks: Mapping[str, AnyBenchmark], store: AnswerStore) -> Pool:
     experiment = plan.experiment
     return open_pool(
         worker_spec(plan),

@@ -25,7 +25,7 @@ from evomerge.run.resolution import (
 from evomerge.run.selecting import MOST_SELECTED
 from evomerge.run.sizes import Sizes, sizes_of
 from evomerge.run.validate import load_experiment
-from evomerge.scoring.benchmark import TaskBenchmark
+from evomerge.scoring.scorers import AnyBenchmark
 
 PHASES = get_args(Phase)
 
@@ -227,7 +227,7 @@ def _memory(experiment: Experiment, seen: Probe, n_workers: int) -> dict[str, in
 
 
 def _objectives(
-    plan: Plan, benchmarks: Mapping[str, TaskBenchmark], seen: Probe
+    plan: Plan, benchmarks: Mapping[str, AnyBenchmark], seen: Probe
 ) -> dict[str, dict[Phase, Resolution]]:
     found: dict[str, dict[Phase, Resolution]] = {}
     items = {**plan.items, "search": plan.sample_items()}

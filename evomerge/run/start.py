@@ -12,9 +12,9 @@ from evomerge.run.build import (
     load_experiment_tasks,
     make_plan,
     require_unchanged,
-    versions,
 )
 from evomerge.run.directory import CONFIG_NAME, read_run, writing
+from evomerge.run.identity import versions
 from evomerge.run.interrupt import Interrupted, interruptible
 from evomerge.run.places import default_run_dir
 from evomerge.run.plan import Plan

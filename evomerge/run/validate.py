@@ -14,6 +14,7 @@ from evomerge.run.check_merge import check_merge
 from evomerge.run.check_models import check_models
 from evomerge.run.check_objectives import check_objectives
 from evomerge.run.check_search import check_search
+from evomerge.run.check_texts import check_texts
 from evomerge.scoring.check import check_benchmarks
 
 
@@ -45,6 +46,7 @@ def check_experiment(
         *check_models(experiment, located),
         *check_banks(experiment, located),
         *_check_tasks(experiment, located, permissions),
+        *check_texts(experiment, located),
     ]
 
 
