@@ -10,7 +10,9 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from evomerge.cli_permissions import with_permissions
 from evomerge.errors import ConfigError, EvomergeError
+from evomerge.records import NO_CODE, Permissions
 from evomerge.run.interrupt import SIGNALS, Interrupted
 
 app = typer.Typer(
@@ -55,12 +57,14 @@ def _common(
 
 
 @app.command()
+@with_permissions
 def run(
     config: ConfigPath,
     overrides: Overrides = None,
     out: Annotated[
         Path | None, typer.Option(help="Run directory; runs/<name of the file> by default.")
     ] = None,
+    permissions: Permissions = NO_CODE,
 ) -> None:
     """Run a search, or continue the same search in its directory.
 
@@ -69,14 +73,16 @@ def run(
     _end_at_once_on_signals()
     from evomerge.run.start import run_experiment
 
-    _leave(run_experiment(config, overrides or (), out))
+    _leave(run_experiment(config, overrides or (), out, permissions))
 
 
 @app.command()
+@with_permissions
 def resume(
     run_dir: Annotated[
         Path, typer.Argument(metavar="RUN_DIR|CONFIG", help="A run, or its experiment file.")
     ],
+    permissions: Permissions = NO_CODE,
 ) -> None:
     """Continue a run that was stopped or killed; a finished run is left as it is.
 
@@ -85,7 +91,7 @@ def resume(
     _end_at_once_on_signals()
     from evomerge.run.start import resume_run
 
-    _leave(resume_run(run_dir))
+    _leave(resume_run(run_dir, permissions))
 
 
 @app.command()
@@ -168,11 +174,13 @@ def merge(
 
 
 @app.command()
+@with_permissions
 def evaluate(
     model_dir: Annotated[Path, typer.Argument(help="Model folder, Hugging Face format.")],
     config: ConfigPath,
     overrides: Overrides = None,
     as_json: AsJson = False,
+    permissions: Permissions = NO_CODE,
 ) -> None:
     """Score a model on the search, selection and test items of an experiment.
 
@@ -180,10 +188,12 @@ def evaluate(
     """
     from evomerge.run.evaluating import evaluate_model, print_evaluation
 
-    _print(evaluate_model(model_dir, config, overrides or ()), as_json, print_evaluation)
+    evaluation = evaluate_model(model_dir, config, overrides or (), permissions)
+    _print(evaluation, as_json, print_evaluation)
 
 
 @app.command()
+@with_permissions
 def calibrate(
     config: ConfigPath,
     overrides: Overrides = None,
@@ -208,6 +218,7 @@ def calibrate(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the merges and the folds.")] = 0,
     as_json: AsJson = False,
+    permissions: Permissions = NO_CODE,
 ) -> None:
     """Fit item banks, so that a search needs fewer items; killed, the same command goes on.
 
@@ -220,11 +231,12 @@ def calibrate(
     wish = Wish(tuple(tasks or ()), responses, merges, from_run, seed)
     if models is not None:
         wish = replace(wish, models=tuple(name.strip() for name in models.split(",")))
-    found = calibrate_tasks(config, overrides or (), out, wish)
+    found = calibrate_tasks(config, overrides or (), out, wish, permissions=permissions)
     _print(found, as_json, print_calibration)
 
 
 @banks.command("show")
+@with_permissions
 def show_bank(
     bank: Annotated[Path, typer.Argument(help="File of a bank.", show_default=False)],
     config: Annotated[
@@ -232,6 +244,7 @@ def show_bank(
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page with the items' curves.")] = None,
     as_json: AsJson = False,
+    permissions: Permissions = NO_CODE,
 ) -> None:
     """Show an item bank: validation, flags, the worst items; with --html its curves.
 
@@ -239,7 +252,7 @@ def show_bank(
     """
     from evomerge.run import bank_show
 
-    view = bank_show.view_of(bank, config)
+    view = bank_show.view_of(bank, config, permissions)
     if html is not None:
         bank_show.write_page(view, html)
     if as_json:
@@ -249,7 +262,13 @@ def show_bank(
 
 
 @app.command()
-def validate(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = False) -> None:
+@with_permissions
+def validate(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    permissions: Permissions = NO_CODE,
+) -> None:
     """Check an experiment file, its models and its tasks; run nothing.
 
     Example: evomerge validate experiments/quickstart.yaml
@@ -257,7 +276,7 @@ def validate(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = 
     from evomerge.run.validate import load_experiment
 
     try:
-        load_experiment(config, overrides or ())
+        load_experiment(config, overrides or (), permissions)
     except ConfigError as error:
         if as_json:
             problems = [{"where": p.where, "message": p.message} for p in error.problems]
@@ -271,7 +290,13 @@ def validate(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = 
 
 
 @app.command()
-def plan(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = False) -> None:
+@with_permissions
+def plan(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    permissions: Permissions = NO_CODE,
+) -> None:
     """Foretell what a run takes and can tell, from a few evaluations; write nothing.
 
     Example: evomerge plan experiments/quickstart.yaml --set budget.evaluations=400
@@ -281,7 +306,7 @@ def plan(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = Fals
     from evomerge.run.forecast import forecast_of
     from evomerge.run.forecast_text import print_forecast
 
-    forecast = forecast_of(config, overrides or ())
+    forecast = forecast_of(config, overrides or (), permissions)
     if as_json:
         _print_json(asdict(forecast))
     else:
@@ -289,17 +314,24 @@ def plan(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = Fals
 
 
 @app.command()
-def prepare(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = False) -> None:
+@with_permissions
+def prepare(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    permissions: Permissions = NO_CODE,
+) -> None:
     """Collect the statistics of text that merge methods need, each once; a run does it itself.
 
     Example: evomerge prepare experiments/regmean.yaml
     """
     from evomerge.run.preparing import prepare_experiment, print_preparation
 
-    _print(prepare_experiment(config, overrides or ()), as_json, print_preparation)
+    _print(prepare_experiment(config, overrides or (), permissions), as_json, print_preparation)
 
 
 @app.command()
+@with_permissions
 def submit(
     config: ConfigPath,
     address: Annotated[
@@ -312,6 +344,7 @@ def submit(
         Path | None, typer.Option(help="Folder to upload; CONFIG is relative to it.")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow it to its end.")] = True,
+    permissions: Permissions = NO_CODE,
 ) -> None:
     """Run a search on a Ray cluster as a job of it, and follow its output.
 
@@ -320,7 +353,12 @@ def submit(
     from evomerge.run import submitting
 
     wanted = submitting.submission(
-        config, workers=workers, overrides=overrides or (), out=out, working_dir=working_dir
+        config,
+        workers=workers,
+        overrides=overrides or (),
+        out=out,
+        working_dir=working_dir,
+        permissions=permissions,
     )
     raise typer.Exit(submitting.submit(wanted, address, wait=wait))
 

@@ -1,6 +1,7 @@
 """Read an experiment file: overrides applied, paths made absolute, every problem located."""
 
 import difflib
+import itertools
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ PATH_KEYS: tuple[KeyPath, ...] = (
     ("merge", "statistics", "texts"),
 )
 """Keys of a path, or of paths by name, relative to the file."""
+OBJECTIVE_PATH_KEYS = ("text", "test_text")
+"""Keys of a path in each objective."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,10 @@ def _replaced(node: Any, steps: KeyPath, value: Any) -> Any:
 
 
 def _absolute_paths(data: dict[str, Any], folder: Path) -> dict[str, Any]:
-    for key in PATH_KEYS:
+    objectives = data.get("objectives")
+    n_objectives = len(objectives) if isinstance(objectives, list) else 0
+    of_objectives = itertools.product(["objectives"], range(n_objectives), OBJECTIVE_PATH_KEYS)
+    for key in (*PATH_KEYS, *of_objectives):
         found = _found(data, key)
         if isinstance(found, str):
             data = _replaced(data, key, str(folder / found))
@@ -127,7 +133,10 @@ def _absolute_paths(data: dict[str, Any], folder: Path) -> dict[str, Any]:
 def _found(node: Any, steps: KeyPath) -> Any:
     """The value at `steps`; None where there is none."""
     for step in steps:
-        node = node.get(step) if isinstance(node, dict) else None
+        if isinstance(node, list) and isinstance(step, int):
+            node = node[step]
+        else:
+            node = node.get(step) if isinstance(node, dict) else None
     return node
 
 

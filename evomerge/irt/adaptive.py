@@ -1,7 +1,7 @@
 """Our estimator: common random items first, then those that tell most about the score.
 
 A candidate answers `n_common` items that every candidate of its generation answers, then batches
-of the items whose answers would lower the variance of its score most (`Traits.gains`). The score is
+of the items whose answers would lower the variance of its score most (`local.gains`). The score is
 the model's, its standard error the model's times a factor from cross-validation: chosen items and a
 bank from few models make the model surer than it should be. Where cross-validation finds the model
 no better than an estimator that trusts random items alone, all items are random and that is taken.
@@ -24,6 +24,7 @@ from evomerge.irt.estimator import (
     checked_responses,
     require_seen,
 )
+from evomerge.irt.local import gains
 from evomerge.irt.traits import N_TRAITS, Traits, best_items, fit_traits
 
 N_COMMON = 10
@@ -33,8 +34,10 @@ RANDOM_SHARE = 0.2
 
 SIZES = (20, 50, 100)
 N_FOLDS = 5
-N_DRAWS = 4
-"""Draws of the common items for each fold of the cross-validation."""
+N_TRIED = 300
+"""Held-out models in the cross-validation, each counted as often as the common items are drawn."""
+
+MAX_DRAWS = 4
 
 Way = Literal["mean", "difference", "model"]
 
@@ -153,8 +156,7 @@ class Adaptive:
         random = np.array([order[~mask[order]][:n_random] for mask in seen], dtype=np.intp)
         taken = seen.copy()
         np.put_along_axis(taken, random, True, axis=1)
-        gains = self.traits.gains(seen, right)
-        best = best_items(gains, taken, n - n_random, barred=self.barred)
+        best = best_items(gains(self.traits, seen, right), taken, n - n_random, barred=self.barred)
         return np.concatenate([random, best], axis=1)
 
     def misfit(self, seen: BoolArray, right: BoolArray, common: NDArray[np.intp]) -> FloatArray:
@@ -203,11 +205,16 @@ def fit_adaptive(
     for fold in range(N_FOLDS):
         estimator = Adaptive(fit_traits(answers[folds != fold], n_traits), barred=barred)
         held_out = answers[folds == fold] > 0.5
-        for _ in range(N_DRAWS):
+        for _ in range(n_draws(len(answers))):
             for size, rows in try_out(estimator, held_out, within, rng).items():
                 errors[size].append(rows)
     validation = tuple(validation_of(size, np.concatenate(errors[size], axis=1)) for size in within)
     return Adaptive(fit_traits(answers, n_traits), validation, tuple(barred))
+
+
+def n_draws(n_models: int) -> int:
+    """How often the common items are drawn in a cross-validation over so many models."""
+    return min(-(-N_TRIED // n_models), MAX_DRAWS)
 
 
 def try_out(

@@ -72,7 +72,7 @@ def _fit_one_factor(answers: FloatArray, *, guessing: bool) -> Traits:
     flat = _flat(answers, 1, guessing=guessing)
     if varying.sum() < MIN_VARYING_ITEMS:
         return flat
-    start = fit_traits(answers[:, varying], 1, histogram=False)
+    start = fit_traits(answers[:, varying], 1)
     slopes = np.clip(start.slopes[:, 0], 0.2, 4.0)
     values = {
         "discrimination": slopes,
@@ -106,7 +106,7 @@ def _fit_factors(answers: FloatArray, n_factors: int) -> Traits:
     flat = _flat(answers, n_factors, guessing=False)
     if varying.sum() < MIN_VARYING_ITEMS:
         return flat
-    start = fit_traits(answers[:, varying], n_factors, histogram=False)
+    start = fit_traits(answers[:, varying], n_factors)
     model = MultidimensionalModel(n_items=len(start.slopes), n_factors=n_factors)
     priors = {"slopes": NormalPrior(0.8, 1.0), "intercepts": NormalPrior(0.0, 2.0)}
     values = {
@@ -134,7 +134,7 @@ def _flat(answers: FloatArray, n_traits: int, *, guessing: bool) -> Traits:
     return Traits(
         np.zeros((n_items, n_traits)),
         np.asarray(np.log((n_right + 0.5) / (n_models - n_right + 0.5))),
-        normal_nodes(N_NODES, n_traits),
+        normal_nodes(N_NODES, n_traits).round(4).astype(np.float32),
         np.full(N_NODES, -np.log(N_NODES)),
         np.zeros(n_items) if guessing else None,
     )
@@ -159,11 +159,12 @@ MODELS: Mapping[str, AnswerModel] = {
         _mirt(2),
         _ours(3),
         _mirt(3),
+        _ours(4),
     )
 }
 """By name, the simpler first."""
 
-DEFAULT_MODELS = ("2pl", "traits-1", "3pl", "traits-2", "traits-3")
+DEFAULT_MODELS = ("2pl", "traits-1", "3pl", "traits-2", "traits-3", "traits-4")
 """Those that take seconds; `mirt` with several factors takes minutes."""
 
 

@@ -106,10 +106,12 @@ def summary_of(bank: TraitBank) -> BankSummary:
     """What there is to be seen of a bank."""
     traits = bank.estimator.traits
     direction = _direction(traits)
-    points, shares = traits.nodes @ direction, np.exp(traits.log_prior)
-    abilities = np.linspace(-REACH, REACH, N_POINTS)
-    information = _information(traits, abilities[:, None] * direction, direction)
-    average = shares @ _information(traits, traits.nodes, direction)  # (J,)
+    nodes = traits.nodes.astype(np.float64)  # in single precision P would be rounded to 1
+    points, shares = nodes @ direction, np.exp(traits.log_prior)
+    abilities = np.linspace(-REACH, REACH, N_POINTS, dtype=np.float64)
+    line = np.outer(abilities, direction)  # (N_POINTS, D)
+    information = _information(traits, line, direction)
+    average = shares @ _information(traits, nodes, direction)  # (J,)
     slopes = traits.slopes @ direction
     n_traits = len(direction)
     # Along the line, the errors of the slopes taken as independent.
@@ -127,7 +129,7 @@ def summary_of(bank: TraitBank) -> BankSummary:
         )
         for place, item in enumerate(bank.items)
     )
-    curves = traits.chance(abilities[:, None] * direction)
+    curves = np.asarray(traits.chance(line), dtype=np.float64)
     return BankSummary(items, abilities, curves, information.sum(axis=1), points, shares)
 
 

@@ -17,12 +17,12 @@ from evomerge.irt.estimator import FloatArray, OnTask
 from evomerge.irt.files import write_whole
 from evomerge.irt.models import MODELS, AnswerModel
 from evomerge.irt.precision import parameter_errors
-from evomerge.irt.traits import Traits, normal_nodes
+from evomerge.irt.traits import N_TRAITS, Traits
 from evomerge.irt.validate import Trial, choose_estimator
 
 FORMAT = "evomerge item bank 3"
 
-IN_A_RUN = (MODELS["traits-3"],)
+IN_A_RUN = (MODELS[f"traits-{N_TRAITS}"],)
 """The one that takes no time to speak of, for banks that a run fits itself."""
 
 
@@ -93,6 +93,7 @@ class TraitBank:
             "guessing": None if traits.guessing is None else traits.guessing.tolist(),
             "errors": self.errors.tolist(),
             "flags": {str(place): flag for place, flag in self.flags.items()},
+            "nodes": np.asarray(traits.nodes, dtype=float).round(8).tolist(),
             "log_prior": traits.log_prior.tolist(),
         }
 
@@ -155,7 +156,9 @@ def _traits_from(data: Mapping[str, Any]) -> Traits:
         raise ValueError(f"slopes of shape {slopes.shape}, intercepts of {intercepts.shape}")
     if not all(np.isfinite(array).all() for array in (slopes, log_prior, *per_item)):
         raise ValueError("a parameter is not finite")
-    nodes = normal_nodes(len(log_prior), slopes.shape[1])
+    nodes = np.array(data["nodes"], np.float32)
+    if nodes.shape != (len(log_prior), slopes.shape[1]) or not np.isfinite(nodes).all():
+        raise ValueError(f"nodes of shape {nodes.shape}")
     return Traits(slopes, intercepts, nodes, log_prior, guessing)
 
 

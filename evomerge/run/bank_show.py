@@ -13,6 +13,7 @@ from evomerge.errors import UsageError
 from evomerge.irt.files import write_whole
 from evomerge.irt.summary import BankSummary, summary_of
 from evomerge.irt.trait_bank import TraitBank, read_trait_bank
+from evomerge.records import NO_CODE, Permissions
 from evomerge.run.calibrating import WITHOUT_BANK
 from evomerge.run.validate import load_experiment
 
@@ -35,11 +36,12 @@ class View:
         return self.summary.worst(N_WORST)
 
 
-def view_of(path: Path, config: Path | None) -> View:
+def view_of(path: Path, config: Path | None, permissions: Permissions = NO_CODE) -> View:
     """What is to be seen of the bank in a file.
 
     Args:
         config: experiment whose task says what the items are; without it they stay numbers.
+        permissions: what that task may run.
 
     Raises:
         CalibrationError: the file is no bank, or was fitted to other items than the experiment's.
@@ -53,7 +55,8 @@ def view_of(path: Path, config: Path | None) -> View:
     bank = read_trait_bank(path)
     summary = summary_of(bank)
     worst = [summary.items[place].item for place in summary.worst(N_WORST)]
-    return View(bank, summary, _texts(bank, worst, config) if config else {})
+    texts = _texts(bank, worst, config, permissions) if config else {}
+    return View(bank, summary, texts)
 
 
 def write_page(view: View, path: Path) -> None:
@@ -143,17 +146,21 @@ def _worst(view: View) -> Table:
     return table
 
 
-def _texts(bank: TraitBank, items: Iterable[int], config: Path) -> dict[int, str]:
+def _texts(
+    bank: TraitBank, items: Iterable[int], config: Path, permissions: Permissions
+) -> dict[int, str]:
     # lm-eval takes its time: only where texts are wanted.
     from evomerge.run.build import load_experiment_tasks
+    from evomerge.scoring.benchmark import Benchmark
+    from evomerge.scoring.task_group import TaskGroup
 
-    experiment = load_experiment(config, WITHOUT_BANK)
-    benchmarks = load_experiment_tasks(experiment)
-    if bank.task not in benchmarks:
+    experiment = load_experiment(config, WITHOUT_BANK, permissions)
+    benchmarks = load_experiment_tasks(experiment, permissions)
+    benchmark = benchmarks.get(bank.task)
+    if not isinstance(benchmark, Benchmark | TaskGroup):
         raise UsageError(
             f"{config} has no task {bank.task}, expected the experiment that the bank was fitted "
             f"for; it has {', '.join(benchmarks)}"
         )
-    benchmark = benchmarks[bank.task]
     bank.require(benchmark.digest)
     return {item: benchmark.text(item) for item in items}

@@ -3,35 +3,43 @@
 import math
 from collections import Counter
 from collections.abc import Mapping
-from importlib.metadata import version
+from pathlib import Path
 from typing import Protocol
 
-from evomerge import __version__
 from evomerge.checkpoint.adapter import open_stored
 from evomerge.checkpoint.fingerprint import fingerprint
 from evomerge.checkpoint.reader import open_checkpoint
 from evomerge.config.experiment import Experiment, Objective
 from evomerge.errors import ModelError, ScoringError
 from evomerge.merge.groups import layer_groups
-from evomerge.records import Measure, TensorInfo, measure_key
+from evomerge.records import NO_CODE, Measure, Permissions, TensorInfo, measure_key
 from evomerge.run.banks import given_banks
 from evomerge.run.dividing import divide
 from evomerge.run.estimates import AGREEMENT
+from evomerge.run.identity import reference_digest, versions
 from evomerge.run.needed import statistics_digests, statistics_paths
 from evomerge.run.plan import Plan
-from evomerge.scoring.benchmark import TaskBenchmark, load_benchmarks
-from evomerge.scoring.resident import resolve_dtype
+from evomerge.run.texts import load_texts, model_benchmarks, references
+from evomerge.scoring.benchmark import load_benchmarks
+from evomerge.scoring.resident import load_tokenizer, resolve_dtype
+from evomerge.scoring.scorers import AnyBenchmark
+from evomerge.user_cache import user_cache
+from evomerge.workers.references import Reference
 from evomerge.workers.resources import WorkerResources
 from evomerge.workers.worker import WorkerSpec
 
 DEVICE = "cpu"
 
 
-def load_experiment_tasks(experiment: Experiment) -> dict[str, TaskBenchmark]:
-    """The tasks of an experiment, each with the requests of all its documents built.
+def load_experiment_tasks(
+    experiment: Experiment, permissions: Permissions = NO_CODE
+) -> dict[str, AnyBenchmark]:
+    """What an experiment measures: tasks with all their requests built, texts, the model itself.
 
     Raises:
         ScoringError: a task cannot be loaded as wanted.
+        UsageError: a text cannot be read or is too short.
+        ModelError: the base's tokenizer is wanted and cannot be loaded.
     """
     objectives = experiment.objectives
     search = [(objective.task, objective) for objective in objectives if objective.task]
@@ -39,18 +47,20 @@ def load_experiment_tasks(experiment: Experiment) -> dict[str, TaskBenchmark]:
     users: dict[str, list[Objective]] = {}
     for task, objective in (*search, *test):
         users.setdefault(task, []).append(objective)
-    benchmarks: dict[str, TaskBenchmark] = {}
+    benchmarks: dict[str, AnyBenchmark] = {}
     for task, own in users.items():
         benchmarks |= load_benchmarks(
             [task],
             tasks_path=experiment.tasks_path,
             num_fewshot=own[0].num_fewshot,
             metrics={task: [objective.metric for objective in own]},
+            permissions=permissions,
+            chat=load_tokenizer(experiment.base) if own[0].chat_template else None,
         )
-    return benchmarks
+    return benchmarks | load_texts(experiment) | model_benchmarks(experiment)
 
 
-def make_plan(experiment: Experiment, benchmarks: Mapping[str, TaskBenchmark]) -> Plan:
+def make_plan(experiment: Experiment, benchmarks: Mapping[str, AnyBenchmark]) -> Plan:
     """Settle everything that a run needs before its first candidate.
 
     Raises:
@@ -157,8 +167,13 @@ def require_unchanged(plan: Plan, found: Mapping[str, str]) -> None:
         )
 
 
-def worker_spec(plan: Plan) -> WorkerSpec:
-    """What the workers of a run are made from."""
+def worker_spec(plan: Plan, kept: Path | None = None) -> WorkerSpec:
+    """What the workers of a run are made from.
+
+    Args:
+        plan: of the run.
+        kept: folder of what is kept for other runs; the user's cache by default.
+    """
     experiment = plan.experiment
     return WorkerSpec(
         base=experiment.base,
@@ -171,7 +186,18 @@ def worker_spec(plan: Plan) -> WorkerSpec:
         tokenizer=experiment.merge.tokenizer,
         fingerprints={n: d for n, d in plan.fingerprints.items() if n.startswith("model:")},
         statistics=statistics_paths(experiment, plan.fingerprints),
+        references=_references(plan, kept or user_cache("references")),
     )
+
+
+def _references(plan: Plan, kept: Path) -> dict[str, Reference]:
+    """The model that each benchmark compares with, and the file that its logits are kept in."""
+    return {
+        name: Reference(
+            plan.baselines[model], kept / f"reference-{reference_digest(plan, name)}.safetensors"
+        )
+        for name, model in references(plan.experiment).items()
+    }
 
 
 def worker_resources(experiment: Experiment) -> WorkerResources:
@@ -183,12 +209,6 @@ def worker_resources(experiment: Experiment) -> WorkerResources:
         memory_bytes=None if wanted.memory_gb is None else round(wanted.memory_gb * 1e9),
         custom=wanted.custom,
     )
-
-
-def versions() -> dict[str, str]:
-    """The versions of the packages that a score depends on."""
-    names = ("torch", "transformers", "lm_eval", "numpy", "pymoo", "safetensors")
-    return {"evomerge": __version__, **{name: version(name) for name in names}}
 
 
 def changed_versions(recorded: Mapping[str, str]) -> list[str]:

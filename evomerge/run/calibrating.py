@@ -11,7 +11,7 @@ from evomerge.errors import CalibrationError, InfrastructureError, UsageError
 from evomerge.irt.models import DEFAULT_MODELS, models_named
 from evomerge.irt.responses import Responses, read_responses
 from evomerge.journal.lock import RunLock
-from evomerge.records import Failure, Result
+from evomerge.records import NO_CODE, Failure, Permissions, Result
 from evomerge.run.answering import (
     Answerer,
     AnswerStore,
@@ -30,7 +30,7 @@ from evomerge.run.places import default_banks_dir
 from evomerge.run.plan import Plan
 from evomerge.run.preparing import collect_statistics
 from evomerge.run.validate import load_experiment
-from evomerge.scoring.benchmark import TaskBenchmark
+from evomerge.scoring.scorers import AnyBenchmark
 from evomerge.workers.build import open_pool
 from evomerge.workers.pool import Pool
 
@@ -65,13 +65,19 @@ def tell(line: str) -> None:
 
 
 def calibrate_tasks(
-    config: Path, overrides: Sequence[str], out: Path | None, wish: Wish, note: Note = tell
+    config: Path,
+    overrides: Sequence[str],
+    out: Path | None,
+    wish: Wish,
+    note: Note = tell,
+    permissions: Permissions = NO_CODE,
 ) -> dict[str, Any]:
     """Write a bank and the response matrix of each task; what was found, as JSON values.
 
     Args:
         out: folder of the banks; beside the runs by default.
         note: is told in words how far it is.
+        permissions: what the tasks may run.
 
     Raises:
         ConfigError: the experiment cannot be used as written.
@@ -80,9 +86,9 @@ def calibrate_tasks(
         RunLockedError: another process writes to the folder.
     """
     models = models_named(wish.models)
-    experiment = load_experiment(config, (*overrides, *WITHOUT_BANK))
+    experiment = load_experiment(config, (*overrides, *WITHOUT_BANK), permissions)
     measures = _measures(experiment, wish)
-    benchmarks = load_experiment_tasks(experiment)
+    benchmarks = load_experiment_tasks(experiment, permissions)
     folder = out or default_banks_dir(config)
     _make(folder)
     with interruptible(), RunLock(folder), seen_through():
@@ -142,7 +148,7 @@ def _given(path: Path, task: str, n_documents: int) -> Responses:
 
 def _asked(
     plan: Plan,
-    benchmarks: Mapping[str, TaskBenchmark],
+    benchmarks: Mapping[str, AnyBenchmark],
     measures: Mapping[str, str],
     folder: Path,
     wish: Wish,
@@ -197,7 +203,7 @@ def _prepare(plan: Plan, note: Note) -> None:
         note(f"{statistic.name} collected in {seconds:.1f} s: {statistic.path}")
 
 
-def _open_pool(plan: Plan, benchmarks: Mapping[str, TaskBenchmark], store: AnswerStore) -> Pool:
+def _open_pool(plan: Plan, benchmarks: Mapping[str, AnyBenchmark], store: AnswerStore) -> Pool:
     experiment = plan.experiment
     return open_pool(
         worker_spec(plan),

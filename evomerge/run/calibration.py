@@ -97,9 +97,7 @@ class Calibration:
         plan = self._plan
         if not plan.is_asked(number):
             return {}
-        orders = {
-            name: plan.order(name, plan.generation(number or 0)) for name in plan.items["search"]
-        }
+        orders = {name: plan.order(name, plan.generation(number or 0)) for name in plan.banked}
         measures = banked_measures(plan.experiment)
         return {
             name: Asking(self._surveys[name], measures[name], order)

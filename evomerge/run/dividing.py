@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from evomerge.config.experiment import Experiment, Objective
 from evomerge.records import Phase
 from evomerge.run.plan import Items
-from evomerge.scoring.benchmark import TaskBenchmark
 from evomerge.scoring.item_sets import Wanted, split_items
+from evomerge.scoring.model_size import ModelBenchmark
+from evomerge.scoring.scorers import AnyBenchmark
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Division:
     notes: tuple[str, ...]
 
 
-def divide(experiment: Experiment, benchmarks: Mapping[str, TaskBenchmark]) -> Division:
+def divide(experiment: Experiment, benchmarks: Mapping[str, AnyBenchmark]) -> Division:
     """The items of a run, disjoint by construction.
 
     A test task is scored whole; of a benchmark without one, and of the rest for the selection, a
@@ -41,16 +42,29 @@ def divide(experiment: Experiment, benchmarks: Mapping[str, TaskBenchmark]) -> D
             barred=barred,
         )
         for name, has_test in _search_benchmarks(experiment)
+        if not isinstance(benchmarks[name], ModelBenchmark)
     }
     whole = {name: tuple(range(test.n_items)) for name, test in tests.items()}
+    # The model's size is known at once, and no search is too fond of it.
+    known = {name: (0,) for name, own in benchmarks.items() if isinstance(own, ModelBenchmark)}
     return Division(
         items={
-            "search": {name: own.search for name, own in sets.items()},
-            "selection": {name: own.selection for name, own in sets.items() if own.selection},
-            "test": {name: own.test for name, own in sets.items() if own.test} | whole,
+            "search": {name: own.search for name, own in sets.items()} | known,
+            "selection": {name: own.selection for name, own in sets.items() if own.selection}
+            | known,
+            "test": {name: own.test for name, own in sets.items() if own.test} | whole | known,
         },
-        notes=tuple(note for own in sets.values() for note in own.notes),
+        notes=(*(note for own in sets.values() for note in own.notes), *_notes(experiment)),
     )
+
+
+def _notes(experiment: Experiment) -> Iterator[str]:
+    if experiment.scoring.estimator == "mean" and experiment.scoring.rotation:
+        yield (
+            "with scoring.rotation and the mean, candidates of different generations are compared "
+            "by means of partly different items: lucky ones among the early stay ahead; "
+            "`estimator: irt` puts them on one scale"
+        )
 
 
 def _own_test(objective: Objective) -> str | None:

@@ -3,10 +3,12 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from importlib.metadata import version
 from typing import Any
 
+from evomerge import __version__
 from evomerge.merge.methods import LINEAR, TASK_ARITHMETIC
-from evomerge.records import Recipe
+from evomerge.records import Recipe, measure_key
 from evomerge.run.plan import Plan
 from evomerge.run.texts import references
 
@@ -47,12 +49,57 @@ def merge_parts(plan: Plan, recipe: Recipe) -> Parts:
     return parts
 
 
+def keys_of(plan: Plan, benchmark: str) -> list[str]:
+    """The keys of everything that is measured on a benchmark."""
+    objectives = plan.experiment.objectives
+    users = [
+        objective
+        for objective in objectives
+        if benchmark in (objective.benchmark("search"), objective.benchmark("test"))
+    ]
+    return sorted({measure_key(benchmark, objective.metric) for objective in users})
+
+
 def benchmark_parts(plan: Plan, name: str) -> Parts:
     """What the items of a benchmark and their results depend on beside the model."""
     parts: Parts = {"content": plan.fingerprints[f"task:{name}"]}
     if reference := references(plan.experiment).get(name):
         parts["reference"] = merge_parts(plan, plan.baselines[reference])
     return parts
+
+
+def asking_parts(plan: Plan, name: str) -> Parts:
+    """What the items depend on that a baseline is asked after those of its job."""
+    return {
+        "bank": plan.fingerprints.get(f"bank:{name}"),
+        "order": list(plan.order(name, 0)),
+        "n_common": plan.n_common,
+        "n": plan.experiment.scoring.items,
+    }
+
+
+def scoring_parts(plan: Plan) -> Parts:
+    """What the last bit of a score depends on: how passes are computed, and by which code."""
+    scoring = plan.experiment.scoring
+    code = ("evomerge", "torch", "transformers", "lm_eval")
+    return {
+        "dtype": plan.dtype,
+        "mode": scoring.mode,
+        "batch_size": scoring.batch_size,
+        "threads": scoring.threads,
+        "versions": {name: known for name, known in versions().items() if name in code},
+    }
+
+
+def reference_digest(plan: Plan, benchmark: str) -> str:
+    """What the logits of a benchmark's reference depend on."""
+    return digest_of({"of": benchmark_parts(plan, benchmark), "by": scoring_parts(plan)})
+
+
+def versions() -> dict[str, str]:
+    """The versions of the packages that a score depends on."""
+    names = ("torch", "transformers", "lm_eval", "numpy", "pymoo", "safetensors")
+    return {"evomerge": __version__, **{name: version(name) for name in names}}
 
 
 def _coefficients(recipe: Recipe, *, expert: int) -> Iterator[float]:

@@ -12,6 +12,7 @@ from evomerge.errors import JournalError
 from evomerge.irt.adaptive import N_COMMON
 from evomerge.merge.methods import MergeMethod
 from evomerge.records import Job, Measure, Phase, Recipe, measure_key
+from evomerge.run.banks import banked_measures
 from evomerge.run.baselines import baseline_recipes
 from evomerge.run.bounds import parse_requirement
 from evomerge.run.choosing import methods_of
@@ -30,6 +31,7 @@ NOT_IDENTITY: dict[str, Any] = {
     "base": True,
     "experts": True,
     "tasks_path": True,
+    "objectives": {"__all__": {"text", "test_text"}},
     "tracking": True,
     "workers": True,
     "address": True,
@@ -39,7 +41,8 @@ NOT_IDENTITY: dict[str, Any] = {
 }
 """What may differ between two runs of the same experiment: where things lie, and who watches.
 
-Models, tasks, statistics and item banks are compared by their fingerprints instead of their paths.
+Models, tasks, texts, statistics and item banks are compared by their fingerprints instead of their
+paths.
 """
 
 
@@ -53,7 +56,7 @@ class Plan:
         items: the documents of each phase by task, disjoint. The search asks some of its own, in
             the order in which they stand here (`order`); selection and test score all of theirs.
         dtype: the dtype that forward passes compute in.
-        fingerprints: a digest of each model, task, statistic and given item bank, by
+        fingerprints: a digest of each model, benchmark, statistic and given item bank, by
             `model:<name>`, `task:<name>`, `statistics:<kind>:<model>` and `bank:<task>`.
         measures: how the item results of each measure add up, by its key. Those of versions that
             wrote none were accuracies.
@@ -98,6 +101,15 @@ class Plan:
     def uses_banks(self) -> bool:
         """Whether scores on all items are estimated with item banks."""
         return self.experiment.scoring.estimator == "irt"
+
+    @cached_property
+    def banked(self) -> frozenset[str]:
+        """The search tasks that the run has item banks of.
+
+        What it measures on any other benchmark is compared item by item, so that all candidates
+        are asked the same.
+        """
+        return frozenset(banked_measures(self.experiment)) if self.uses_banks else frozenset()
 
     @property
     def n_calibration(self) -> int:
@@ -158,10 +170,13 @@ class Plan:
 
     def search_items(self, number: int | None) -> Items:
         """What the search scores candidate `number` on at first, or a baseline (None)."""
+        generation, n = self.generation(number or 0), self.experiment.scoring.items
         if self.n_calibration > (number or 0):
-            return self.sorted_items("search")
-        n = self.n_common if self.is_asked(number) else self.experiment.scoring.items
-        return self._first_items(self.generation(number or 0), n)
+            banked = self.sorted_items("search")
+        else:
+            banked = self._first_items(generation, self.n_common if self.is_asked(number) else n)
+        others = self._first_items(0 if self.uses_banks else generation, n)
+        return {name: (banked if name in self.banked else others)[name] for name in others}
 
     def sample_items(self) -> Items:
         """As many items as a candidate is asked in all, as an example."""

@@ -12,7 +12,7 @@ from evomerge.errors import ScoringError
 from evomerge.records import Failure, ItemScores, Job, Phase, Recipe
 from evomerge.run.build import worker_spec
 from evomerge.run.plan import Items, Plan
-from evomerge.scoring.benchmark import TaskBenchmark
+from evomerge.scoring.scorers import AnyBenchmark
 from evomerge.search.controller import ask_rng
 from evomerge.workers.evaluator import attempt
 from evomerge.workers.worker import Worker
@@ -58,7 +58,7 @@ class Probe:
         return tuple(_whole_s(scores, items, self.merge_s) for scores in probed.values())
 
 
-def probe(plan: Plan, benchmarks: Mapping[str, TaskBenchmark]) -> Probe:
+def probe(plan: Plan, benchmarks: Mapping[str, AnyBenchmark]) -> Probe:
     """Merge and score the baselines and a few random merges on some of the items.
 
     Raises:

@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from evomerge.errors import ScoringError
-from evomerge.journal.events import Finished, Selected, Stopped
+from evomerge.journal.events import Finished, Proposed, Selected, Stopped
 from evomerge.journal.spool import Spool, answers
-from evomerge.records import Comparison, Failure, Outcome, Phase, Recipe, Result
+from evomerge.records import Comparison, Failure, Job, Outcome, Phase, Recipe, Result
 from evomerge.run.build import changed_versions, worker_resources, worker_spec
 from evomerge.run.calibration import Calibration, alarms, objectives_of
 from evomerge.run.dispatch import Dispatcher
 from evomerge.run.interrupt import Interrupted, seen_through
+from evomerge.run.kept import KeptResults, folder_beside
 from evomerge.run.loop import Search, run_jobs, run_search
 from evomerge.run.needed import needed
 from evomerge.run.plan import Plan
@@ -24,7 +25,7 @@ from evomerge.run.selecting import worth_rescoring
 from evomerge.run.spectators import open_trackers, send_the_rest
 from evomerge.run.spooled import SPOOL_NAME, collect
 from evomerge.run.view import Spectator, comparison, evaluations, history
-from evomerge.scoring.benchmark import TaskBenchmark
+from evomerge.scoring.scorers import AnyBenchmark
 from evomerge.search.controller import Controller
 from evomerge.search.ordered import Window
 from evomerge.search.table import CONTROLLERS
@@ -37,7 +38,7 @@ class Session:
     """Goes on with a run from what its journal holds, whatever that is."""
 
     def __init__(
-        self, run_dir: Path, record: Record, plan: Plan, benchmarks: Mapping[str, TaskBenchmark]
+        self, run_dir: Path, record: Record, plan: Plan, benchmarks: Mapping[str, AnyBenchmark]
     ) -> None:
         self._run_dir = run_dir
         self._record = record
@@ -78,7 +79,7 @@ class Session:
         history(self._record.state, objectives, spectator)
         tracker = open_trackers(self._run_dir, self._plan)
         started = self._record.state.started
-        for line in changed_versions(started.versions if started else {}):
+        for line in (*self._plan.notes, *changed_versions(started.versions if started else {})):
             tracker.note(line)
         try:
             with seen_through():
@@ -163,7 +164,7 @@ class Session:
     def _open_pool(self) -> Pool:
         experiment = self._plan.experiment
         return open_pool(
-            worker_spec(self._plan),
+            worker_spec(self._plan, folder_beside(self._run_dir)),
             workers=None if experiment.workers == "auto" else experiment.workers,
             address=experiment.address,
             resources=worker_resources(experiment),
@@ -204,12 +205,29 @@ class Session:
 
     def _score(self, recipes: Iterable[Recipe], phase: Phase, tracker: Tracker, pool: Pool) -> None:
         """Evaluate the recipes that have no result in this phase."""
-        dispatcher = self._dispatcher(pool)
         asking = self._calibration.asking(None) if phase == "search" else {}
-        dispatcher.add(replace(self._plan.job(recipe, phase), asking=asking) for recipe in recipes)
+        jobs = [replace(self._plan.job(recipe, phase), asking=asking) for recipe in recipes]
+        kept = KeptResults(folder_beside(self._run_dir), self._plan, tracker.note)
+        if n_found := self._recall(jobs, kept):
+            tracker.note(f"{n_found} baselines were scored on the {phase} items by another run")
+        dispatcher = self._dispatcher(pool)
+        dispatcher.add(jobs)
         if dispatcher.n_open:
             tracker.note(f"scoring {dispatcher.n_open} models on the {phase} items")
         run_jobs(dispatcher)
+        for job in jobs:
+            kept.keep(job, self._record.state.result(job.candidate_id, phase))
+
+    def _recall(self, jobs: Iterable[Job], kept: KeptResults) -> int:
+        """Journal the results that another run has kept; how many."""
+        missing = [
+            job for job in jobs if self._record.state.result(job.candidate_id, job.phase) is None
+        ]
+        found = [scores for job in missing if (scores := kept.find(job))]
+        for scores in found:
+            self._record.append(Proposed(scores.candidate_id, scores.phase))
+            self._record.append_result(scores)
+        return len(found)
 
     def _require_a_baseline(self) -> None:
         """Stop before the budget is spent on what no model can do, or cannot be compared."""

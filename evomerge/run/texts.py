@@ -18,8 +18,8 @@ def load_texts(experiment: Experiment) -> dict[str, TextBenchmark]:
     for objective in experiment.objectives:
         for phase in phases:
             path = objective.text if phase == "search" else objective.test_text
-            name = objective.benchmark(phase)
-            if path is not None and name is not None:
+            if path is not None:
+                name = objective.benchmark(phase)
                 texts[name] = load_text(
                     name,
                     text_metric(objective),
@@ -49,5 +49,5 @@ def references(experiment: Experiment) -> dict[str, str]:
         name: objective.reference
         for objective in experiment.objectives
         for name in (objective.benchmark("search"), objective.benchmark("test"))
-        if objective.metric == "kl" and name is not None
+        if objective.metric == "kl"
     }

@@ -68,6 +68,10 @@ class Catalogue:
         self._tasks_path = tasks_path
         self._local = find_tasks(tasks_path) if tasks_path else {}
 
+    def is_local(self, name: str) -> bool:
+        """Whether the folder defines this name."""
+        return name in self._local
+
     def read(self, name: str) -> LocalTask | LocalGroup:
         """The task or group of a name, read without running anything.
 
@@ -142,15 +146,13 @@ class Catalogue:
             yield read_task(found, overrides)
 
     def _tagged(self, tag: str) -> dict[str, Path]:
-        """The tasks with a tag, by name."""
-        return dict(_with_tag(tag, self._texts))
+        """The tasks with a tag, by name: those of the folder, else those of lm-eval."""
+        local = dict(_with_tag(tag, _texts(self._tasks_path))) if self._tasks_path else {}
+        return local or dict(_with_tag(tag, self._bundled_texts))
 
     @cached_property
-    def _texts(self) -> Mapping[Path, bytes]:
-        """Every YAML file and template of lm-eval and of the folder."""
-        folders = [bundled_folder(), *([self._tasks_path.absolute()] if self._tasks_path else [])]
-        paths = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
-        return {path: path.read_bytes() for path in paths if path.suffix in ("", ".yaml")}
+    def _bundled_texts(self) -> Mapping[Path, bytes]:
+        return _texts(bundled_folder())
 
 
 def unknown_task(name: str, known: Iterable[str], tasks_path: Path | None) -> ScoringError:
@@ -159,6 +161,12 @@ def unknown_task(name: str, known: Iterable[str], tasks_path: Path | None) -> Sc
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     where = f"{tasks_path} or lm-eval itself" if tasks_path else "lm-eval (no tasks_path is given)"
     return ScoringError(f"task {name!r} was not found in {where}{hint}")
+
+
+def _texts(folder: Path) -> Mapping[Path, bytes]:
+    """Every YAML file and template under a folder."""
+    paths = [path for path in folder.absolute().rglob("*") if path.suffix in ("", ".yaml")]
+    return {path: path.read_bytes() for path in paths if path.is_file()}
 
 
 def _with_tag(tag: str, texts: Mapping[Path, bytes]) -> Iterator[tuple[str, Path]]:

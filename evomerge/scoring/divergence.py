@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from evomerge.errors import ScoringError
 from evomerge.records import TaskScores
 from evomerge.scoring.resident import ResidentModel
 from evomerge.scoring.sequences import logits_at, pad
@@ -50,6 +51,7 @@ class DivergenceScorer:
 
         Raises:
             KeyError: the reference's logits after an item are not known.
+            ScoringError: the reference has another number of tokens.
             NonFiniteScore: the model's logits are NaN or infinite.
         """
         pairs = zip(items, self._logits(items), strict=True)
@@ -72,6 +74,11 @@ def divergence(reference: Tensor, own: Tensor) -> float:
     Logits rather than log-probabilities are kept of the reference: they are float32 by themselves,
     where rounded log-probabilities would put a model at 1e-8 from itself.
     """
+    if reference.shape != own.shape:
+        raise ScoringError(
+            f"the model has {len(own)} tokens to expect, and its reference {len(reference)}: there "
+            "is no divergence between them; compare models of one vocabulary"
+        )
     log_p, log_q = reference.double().log_softmax(-1), own.double().log_softmax(-1)
     # Not below zero but by rounding.
     return max(0.0, float((log_p.exp() * (log_p - log_q)).sum()))

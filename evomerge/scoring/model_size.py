@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from evomerge.records import Measure, TaskScores, measure_key
-from evomerge.scoring.metrics import Metric
 from evomerge.scoring.resident import ResidentModel
 
 MODEL = "model"
@@ -24,10 +23,10 @@ class ModelBenchmark:
     n_items: int = 1
 
     @property
-    def metrics(self) -> tuple[Metric, ...]:
-        """What is measured of its item."""
+    def measures(self) -> Mapping[str, Measure]:
+        """How its item results add up, by measure key."""
         measure = Measure("exact", higher_is_better=False)
-        return tuple(Metric(measure_key(self.name, size), size, "", measure) for size in self.sizes)
+        return {measure_key(self.name, size): measure for size in self.sizes}
 
     @property
     def contents(self) -> list[str]:
@@ -48,14 +47,14 @@ class SizeScorer:
     """Scores the resident model's size."""
 
     def __init__(self, resident: ResidentModel, benchmark: ModelBenchmark) -> None:
-        self._resident, self._metrics = resident, benchmark.metrics
+        self._resident, self._benchmark = resident, benchmark
 
     def score(self, items: Sequence[int]) -> dict[str, TaskScores]:
-        """Each metric of the model."""
-        sizes = {metric.key: SIZES[metric.name](self._resident) for metric in self._metrics}
+        """Each of the model's sizes, by measure key."""
+        sizes = {size: float(SIZES[size](self._resident)) for size in self._benchmark.sizes}
         return {
-            key: TaskScores(tuple(items), (float(size),) * len(items))
-            for key, size in sizes.items()
+            measure_key(self._benchmark.name, size): TaskScores(tuple(items), (value,) * len(items))
+            for size, value in sizes.items()
         }
 
 

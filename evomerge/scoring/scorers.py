@@ -1,17 +1,21 @@
 """A scorer for every benchmark of a run, by its kind."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Protocol
 
 from evomerge.errors import ScoringError
 from evomerge.records import TaskScores
-from evomerge.scoring.benchmark import TaskBenchmark
+from evomerge.scoring.benchmark import Benchmark, TaskBenchmark
 from evomerge.scoring.divergence import DivergenceScorer
 from evomerge.scoring.model_size import ModelBenchmark, SizeScorer
 from evomerge.scoring.perplexity import PerplexityScorer
-from evomerge.scoring.resident import ResidentModel
+from evomerge.scoring.resident import ResidentModel, load_config, load_tokenizer
 from evomerge.scoring.scorer import Mode, Scorer
+from evomerge.scoring.task_group import TaskGroup
 from evomerge.scoring.text_benchmark import TextBenchmark
+from evomerge.scoring.tokenising import tokenise
 
 AnyBenchmark = TaskBenchmark | TextBenchmark | ModelBenchmark
 
@@ -85,3 +89,22 @@ def _scorer(model: ResidentModel, benchmark: TextBenchmark | ModelBenchmark) -> 
     if benchmark.metric == "kl":
         return DivergenceScorer(model, benchmark)
     return PerplexityScorer(model, benchmark)
+
+
+def tokenised(benchmarks: Mapping[str, AnyBenchmark], model: Path) -> dict[str, AnyBenchmark]:
+    """The benchmarks, every task of them with its tokens for the model in a folder.
+
+    Raises:
+        ModelError: the folder has no tokenizer that can be loaded.
+    """
+    tokenizer, config = load_tokenizer(model), load_config(model)
+
+    def of_task(task: Benchmark) -> Benchmark:
+        return replace(task, tokens=task.tokens or tokenise(task, tokenizer, config))
+
+    def of_any(benchmark: AnyBenchmark) -> AnyBenchmark:
+        if isinstance(benchmark, TaskGroup):
+            return replace(benchmark, parts=tuple(map(of_task, benchmark.parts)))
+        return of_task(benchmark) if isinstance(benchmark, Benchmark) else benchmark
+
+    return {name: of_any(own) for name, own in benchmarks.items()}

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from evomerge.scoring.forward import BATCH_TOKENS
+from evomerge.scoring.forward import BATCH_TOKENS, wanted_logits
 from evomerge.scoring.resident import ResidentModel
 
 MOST_LOGITS = 1 << 25
@@ -53,17 +53,9 @@ def logits_at(resident: ResidentModel, batch: Padded) -> Tensor:
         NonFiniteScore: some logit is NaN or infinite.
     """
 
-    def select(_head: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return (inputs[0][batch.rows, batch.columns], *inputs[1:])
-
-    # Right padding needs no mask: a causal model does not look ahead.
-    handle = resident.head.register_forward_pre_hook(select)
-    try:
-        with torch.inference_mode():
-            logits: Tensor = resident.model(input_ids=batch.tokens, use_cache=False).logits
-    finally:
-        handle.remove()
-    return logits if logits.dtype == torch.float64 else logits.float()
+    with torch.inference_mode():
+        # Right padding needs no mask: a causal model does not look ahead.
+        return wanted_logits(resident, batch.tokens, (batch.rows, batch.columns), {})
 
 
 def _pad(

@@ -129,6 +129,6 @@ def make_group(name: str, parts: Sequence["Benchmark"], *, by_size: Sequence[boo
                 "metric, or name the tasks one by one"
             )
         aggregation = "mean" if weigh_by_size else WEIGHTED
-        measure = Measure(aggregation, own[0].measure.higher_is_better)
+        measure = replace(own[0].measure, aggregation=aggregation)
         metrics.append(replace(own[0], measure=measure))
     return TaskGroup(name, tuple(parts), tuple(metrics))

@@ -15,9 +15,8 @@ from transformers import PreTrainedTokenizerBase
 
 from evomerge.errors import UsageError
 from evomerge.records import Measure, measure_key
-from evomerge.scoring.metrics import Metric
 from evomerge.scoring.resident import load_config, load_tokenizer
-from evomerge.scoring.text_files import read_prompts
+from evomerge.scoring.text_files import FEWEST_ITEMS, LONGEST, read_prompts, too_short
 from evomerge.scoring.texts import read_tokens
 
 TextMetric = Literal["perplexity", "kl"]
@@ -26,12 +25,8 @@ MEASURES: Mapping[TextMetric, Measure] = {
     "perplexity": Measure("weighted_perplexity", higher_is_better=False),
     "kl": Measure("mean", higher_is_better=False),
 }
-LONGEST = 256
-"""Tokens of a text that one item of its perplexity foretells, at most."""
 MOST_TOKENS = 1 << 20
 """How much of a text is read: a search asks for a few of its items."""
-FEWEST_ITEMS = 2
-"""Below it there is no standard error."""
 
 Sequences = Iterator[tuple[Sequence[int], int]]
 """Tokens, and how many of the last are foretold."""
@@ -67,9 +62,15 @@ class TextBenchmark:
         return measure_key(self.name, self.metric)
 
     @property
-    def metrics(self) -> tuple[Metric, ...]:
-        """What is measured of its items."""
-        return (Metric(self.key, self.metric, "", MEASURES[self.metric]),)
+    def measures(self) -> Mapping[str, Measure]:
+        """How its item results add up, by measure key."""
+        return {self.key: MEASURES[self.metric]}
+
+    @property
+    def contents(self) -> list[str]:
+        """A digest of each item's tokens: equal for equal ones."""
+        items = map(self.sequence, range(self.n_items))
+        return [hashlib.sha256(sequence.tobytes()).hexdigest() for sequence in items]
 
     @property
     def digest(self) -> str:
@@ -128,15 +129,6 @@ def load_text(
         tokens=np.fromiter(itertools.chain.from_iterable(own for own, _ in found), np.int32),
         offsets=np.cumsum([0, *lengths], dtype=np.int64),
         n_scored=np.array([n_scored for _, n_scored in found], dtype=np.int32),
-    )
-
-
-def too_short(path: Path, metric: str, n_items: int) -> UsageError:
-    """The error for a text of too few items."""
-    items = "stretches of up to 256 tokens" if metric == "perplexity" else "prompts"
-    return UsageError(
-        f"{path} has {n_items} {items}, expected at least {FEWEST_ITEMS}, without which there is "
-        f"no standard error of {metric}; name a longer text"
     )
 
 

@@ -10,6 +10,11 @@ from evomerge.errors import UsageError
 _PIECE_LINES = 1000
 """How much of a plain text is read at once."""
 
+LONGEST = 256
+"""Tokens of a text that one item of its perplexity foretells, at most."""
+FEWEST_ITEMS = 2
+"""Below it there is no standard error."""
+
 
 def read_documents(path: Path) -> Iterator[Iterator[str]]:
     """The documents of a text, each in pieces that are read as they are taken.
@@ -40,6 +45,15 @@ def read_prompts(path: Path) -> Iterator[str]:
     for line in _lines(path):
         if line.strip():
             yield line.rstrip("\r\n")
+
+
+def too_short(path: Path, metric: str, n_items: int) -> UsageError:
+    """The error for a text of too few items."""
+    items = f"stretches of up to {LONGEST} tokens" if metric == "perplexity" else "prompts"
+    return UsageError(
+        f"{path} has {n_items} {items}, expected at least {FEWEST_ITEMS}, without which there is "
+        f"no standard error of {metric}; name a longer text"
+    )
 
 
 def _pieces(path: Path) -> Iterator[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import ray
 
-from evomerge.scoring.scorers import AnyBenchmark
+from evomerge.scoring.scorers import AnyBenchmark, tokenised
 from evomerge.workers.cluster import connect
 from evomerge.workers.ray_pool import RayPool
 from evomerge.workers.resources import WorkerResources
@@ -52,8 +52,9 @@ def open_ray_pool(
     """
     cluster = connect(address, workers=workers, resources=resources)
     try:
-        # Compiled once: no worker needs the task files.
-        tasks = ray.put({name: benchmark.portable() for name, benchmark in benchmarks.items()})
+        # Compiled and tokenised once: no worker needs the task files.
+        ready = tokenised(benchmarks, spec.base)
+        tasks = ray.put({name: benchmark.portable() for name, benchmark in ready.items()})
         return RayPool(
             WorkerFactory(spec, tasks, cluster.node),
             workers=workers or None,

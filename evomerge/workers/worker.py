@@ -3,7 +3,7 @@
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -101,6 +101,15 @@ class Worker:
             raise NonFiniteError(str(error)) from error
         seconds = time.monotonic() - start
         return ItemScores(job.candidate_id, scores, job.phase, seconds, self.name)
+
+    def reference(self, benchmark: str, items: Sequence[int]) -> Mapping[int, torch.Tensor]:
+        """The logits of what a benchmark compares with, by item, those of these items among them.
+
+        Raises:
+            NonFiniteScore: they are NaN or infinite.
+        """
+        self._references.prepare({benchmark: items})
+        return self._scorers.divergences[benchmark].reference
 
     def _become(self, recipe: Recipe) -> None:
         self._merge.materialise(recipe, self._model.tensors)

@@ -198,3 +198,13 @@ def test_resources_that_ray_counts_are_taken(tmp_path: Path) -> None:
         "resources.custom={disk: 2}",
     )
     assert read(tmp_path, GOOD, *overrides).problems == ()
+
+
+def test_texts_of_objectives_are_relative_to_the_file(tmp_path: Path) -> None:
+    objectives = "  - {text: a.txt, metric: perplexity, test_text: sub/b.jsonl}"
+    experiment = read(
+        tmp_path, GOOD.replace("objectives:", f"objectives:\n{objectives}")
+    ).experiment
+    assert experiment is not None
+    first = experiment.objectives[0]
+    assert (first.text, first.test_text) == (tmp_path / "a.txt", tmp_path / "sub/b.jsonl")

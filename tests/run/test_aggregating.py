@@ -68,7 +68,7 @@ def test_matthews_correlation_is_lm_evals(pairs: list[tuple[float, float]]) -> N
     assert found.mean == pytest.approx(lm_eval_own("matthews_corrcoef")([*pairs]), abs=1e-12)
 
 
-@pytest.mark.parametrize("name", sorted(AGGREGATIONS))
+@pytest.mark.parametrize("name", sorted(SINGLE | PAIRED))
 def test_the_standard_error_is_that_of_resampling(name: str) -> None:
     rng = random.Random(3)  # noqa: S311 - test data
     pairs = [_item(name, rng) for _ in range(400)]
@@ -89,7 +89,7 @@ def _item(name: str, rng: random.Random) -> tuple[float, float]:
     return rng.gauss(-1.0, 0.3) * (weight if name in PAIRED else 1.0), weight
 
 
-@pytest.mark.parametrize("name", sorted(AGGREGATIONS))
+@pytest.mark.parametrize("name", sorted(SINGLE | PAIRED))
 def test_one_item_has_no_standard_error(name: str) -> None:
     assert math.isnan(aggregate(scores_of([(1.0, 1.0)]), Measure(name)).se)
 

@@ -47,7 +47,7 @@ def test_the_terminal_shows_what_matters(path: Path, config: Path, capsys, monke
     assert shown.startswith("choice_search: 40 items, fitted to 30 models\nmodel of answers: trai")
     assert "1 no_variance" in shown
     assert re.search(r"standard errors times: \d\.\d\d at 20", shown)
-    assert re.search(r"traits-3 \(chosen\) +0\.\d{4}", shown)
+    assert re.search(r"traits-4 \(chosen\) +0\.\d{4}", shown)
     assert re.search(r"\n9 +negative .*say: ", shown)
 
 

@@ -92,7 +92,7 @@ def test_several_metrics_of_a_task_come_from_the_same_responses(tasks: Path) -> 
         f"choice_test:{name}" for name in wanted
     ]
     assert [metric.measure for metric in benchmark.metrics] == [
-        Measure(), Measure(), Measure("matthews_corrcoef"), Measure(),
+        Measure(is_share=True), Measure(), Measure("matthews_corrcoef"), Measure(is_share=True),
         Measure(higher_is_better=False),
     ]  # fmt: skip
     assert [metric.filter for metric in benchmark.metrics] == ["none", "", "none", "none", "none"]
@@ -156,16 +156,39 @@ BROKEN = {
     "a function": (
         "words_test",
         lambda t: replace(t / "words_test.yaml", '"{{prompt}}"', "!function evil.prompt"),
-        r"words_test\.yaml cannot be used: it names code \(!function evil\.prompt\)"),
+        r"names code: !function evil\.prompt in .*words_test\.yaml, line 9; it would run with all "
+        r"your rights: read it, then repeat the command with --allow-task-code"),
     "a class": (
         "words_test", lambda t: replace(t / "words_test.yaml", "task:", "class: Evil\ntask:"),
-        r"has 'class': tasks that run code are refused"),
+        r"names code: class in .*words_test\.yaml, line 1; .* --allow-task-code"),
     "unsafe code": (
         "words_test", lambda t: replace(t / "words_test.yaml", "task:", "unsafe_code: true\ntask:"),
-        r"has 'unsafe_code'"),
+        r"runs the programs that the model writes \(unsafe_code in .*words_test\.yaml, line 1\).* "
+        r"--confirm-run-unsafe-code"),
+    "code that comes with a dataset": (
+        "words_test", lambda t: replace(
+            t / "words_test.yaml", "dataset_kwargs:",
+            "dataset_kwargs:\n  trust_remote_code: true"),
+        r"comes with its dataset to run \(trust_remote_code in .*words_test\.yaml, line 3\); "
+        r"repeat the command with --trust-remote-code"),
     "a group": (
         "all", lambda t: (t / "all.yaml").write_text("group: all\ntask: [words_test]\n"),
-        r"no single task.*one by one"),
+        r"group 'all' in .*all\.yaml has no aggregate_metric_list.*one by one"),
+    "a group that is no list": (
+        "all", lambda t: (t / "all.yaml").write_text("group: all\ntask: {a: words_test}\n"),
+        r"group 'all' in .*all\.yaml has task: \{'a': 'words_test'\}, expected a list"),
+    "a group with a number in it": (
+        "all", lambda t: (t / "all.yaml").write_text("group: all\ntask: [words_test, 3]\n"),
+        r"lists 3, expected the name of a task or group"),
+    "a group that has a task twice": (
+        "all", lambda t: (t / "all.yaml").write_text(
+            "group: all\ntask: [words_test, words_test]\n"),
+        r"group 'all' has task 'words_test' more than once"),
+    "a group with an aggregation of its own": (
+        "all", lambda t: (t / "all.yaml").write_text(
+            "group: all\ntask: [words_test]\n"
+            "aggregate_metric_list: [{metric: exact_match, aggregation: median}]\n"),
+        r"a group has aggregation median, expected mean"),
     "a task defined twice": (
         "words_test", lambda t: shutil.copy(t / "words_test.yaml", t / "again.yaml"),
         r"'words_test' is defined twice.*rename one"),
@@ -229,7 +252,7 @@ def test_a_task_that_lm_eval_brings_is_known_and_read() -> None:
     assert "not found in lm-eval (no tasks_path is given); did you mean" in problem.message
     assert "piqa" in problem.message
     (problem,) = check_benchmarks(["hellaswag"], tasks_path=None)
-    assert "names code (!function utils.process_docs)" in problem.message
+    assert "names code: !function utils.process_docs in " in problem.message
 
 
 @pytest.mark.parametrize(
@@ -265,7 +288,7 @@ def test_a_metric_that_is_a_pair_of_texts_is_refused_when_it_is_seen(tasks: Path
 def test_a_metric_of_which_less_is_better_says_so(tasks: Path) -> None:
     replace(tasks / "words_test.yaml", "higher_is_better: true", "higher_is_better: false")
     benchmark = load_benchmarks(["words_test"], tasks_path=tasks)["words_test"]
-    assert benchmark.metrics[0].measure == Measure(higher_is_better=False)
+    assert benchmark.metrics[0].measure == Measure(higher_is_better=False, is_share=True)
 
 
 @pytest.mark.parametrize("pattern", ["words_*.jsonl", "https://example.org/words.jsonl"])
@@ -314,9 +337,24 @@ def test_a_template_that_names_a_missing_field_is_an_error(tasks: Path) -> None:
 
 
 def test_data_that_is_on_a_hub_and_not_here_is_an_error(tasks: Path) -> None:
-    replace(tasks / "words_test.yaml", "dataset_path: json", "dataset_path: someone/something")
-    with pytest.raises(ScoringError, match=r"cannot load task 'words_test'.*while online"):
+    """The network is off in tests: so it is of a machine that is offline."""
+    replace(
+        tasks / "words_test.yaml", "dataset_path: json",
+        "dataset_path: someone/something\ndataset_name: small",
+    )  # fmt: skip
+    message = (
+        r"dataset someone/something of task 'words_test' is not on this machine.*while online, run "
+        r"once: python -c \"import datasets; "
+        r"datasets.load_dataset\('someone/something', 'small'\)\""
+    )
+    with pytest.raises(ScoringError, match=message):
         load_benchmarks(["words_test"], tasks_path=tasks)
+
+
+def test_a_file_that_defines_several_tasks_is_no_task(tmp_path: Path) -> None:
+    (tmp_path / "several.yaml").write_text("task: [one, two]\n")
+    with pytest.raises(ScoringError, match=r"defines no single task \(task: \['one', 'two'\]\)"):
+        read_task(tmp_path / "several.yaml")
 
 
 def test_data_files_are_looked_for_beside_the_yaml_first(tiny_zoo: TinyZoo) -> None:

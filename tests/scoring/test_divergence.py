@@ -15,7 +15,7 @@ from evomerge.scoring.kept_logits import read_logits, write_logits
 from evomerge.scoring.resident import ResidentModel
 from evomerge.scoring.scorers import Scorers
 from evomerge.scoring.text_benchmark import TextBenchmark, load_text
-from tests.scoring.text_folders import sentences, write_plain
+from tests.texts import sentences, write_plain
 from tests.tiny import TinyZoo
 
 KEY = "text:p:kl"
@@ -102,14 +102,14 @@ def test_logits_come_back_from_their_file_to_the_last_bit(tmp_path: Path) -> Non
     assert [file.name for file in path.parent.iterdir()] == ["kept.safetensors"]
 
 
-@pytest.mark.parametrize("damage", ["cut", "text", "nan"])
+@pytest.mark.parametrize("damage", ["cut", "text", "changed"])
 def test_a_damaged_file_of_logits_counts_as_none(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: str
 ) -> None:
     path = tmp_path / "kept.safetensors"
-    write_logits(path, {0: torch.full((7,), torch.nan if damage == "nan" else 1.0)})
-    if damage != "nan":
-        path.write_bytes(path.read_bytes()[:-9] if damage == "cut" else b"logits, I swear")
+    write_logits(path, {0: torch.ones(7)})
+    whole = path.read_bytes()
+    path.write_bytes({"cut": whole[:-9], "text": b"logits", "changed": whole[:-1] + b"\0"}[damage])
     assert read_logits(path) == {}
     assert "holds no logits that can be read" in caplog.text
 
@@ -120,6 +120,11 @@ def test_logits_that_cannot_be_kept_are_no_harm(
     (tmp_path / "file").write_text("in the way")
     write_logits(tmp_path / "file" / "kept.safetensors", {0: torch.ones(3)})
     assert "are not kept in" in caplog.text
+
+
+def test_models_of_different_vocabularies_have_no_divergence() -> None:
+    with pytest.raises(ScoringError, match="has 5 tokens to expect, and its reference 7"):
+        divergence(torch.ones(7), torch.ones(5))
 
 
 def test_an_item_that_does_not_exist_is_named(tiny_zoo: TinyZoo, prompts: TextBenchmark) -> None:

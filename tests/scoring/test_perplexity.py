@@ -12,8 +12,9 @@ from lm_eval.models.huggingface import HFLM
 from evomerge.scoring import sequences
 from evomerge.scoring.perplexity import PerplexityScorer
 from evomerge.scoring.resident import ResidentModel
-from evomerge.scoring.text_benchmark import LONGEST, load_text
-from tests.scoring.text_folders import sentences, write_jsonl, write_plain
+from evomerge.scoring.text_benchmark import load_text
+from evomerge.scoring.text_files import LONGEST
+from tests.texts import sentences, write_jsonl, write_plain
 from tests.tiny import TinyZoo, write_model
 
 KEY = "text:wiki:perplexity"

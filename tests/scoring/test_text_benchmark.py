@@ -6,8 +6,9 @@ import pytest
 
 from evomerge.errors import ModelError, UsageError
 from evomerge.scoring.resident import load_tokenizer
-from evomerge.scoring.text_benchmark import LONGEST, load_text
-from tests.scoring.text_folders import sentences, write_jsonl, write_plain
+from evomerge.scoring.text_benchmark import load_text
+from evomerge.scoring.text_files import LONGEST
+from tests.texts import sentences, write_jsonl, write_plain
 from tests.tiny import TinyZoo, write_tokenizer
 
 
