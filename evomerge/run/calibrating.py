@@ -34,7 +34,7 @@ from evomerge.scoring.scorers import AnyBenchmark
 from evomerge.workers.build import open_pool
 from evomerge.workers.pool import Pool
 
-WITHOUT_BANK = "scoring.bank=null"
+WITHOUT_BANK = ("scoring.estimator=mean", "scoring.bank=null")
 """An experiment may name the folder that this command is about to fill."""
 
 
@@ -86,7 +86,7 @@ def calibrate_tasks(
         RunLockedError: another process writes to the folder.
     """
     models = models_named(wish.models)
-    experiment = load_experiment(config, (*overrides, WITHOUT_BANK), permissions)
+    experiment = load_experiment(config, (*overrides, *WITHOUT_BANK), permissions)
     measures = _measures(experiment, wish)
     benchmarks = load_experiment_tasks(experiment, permissions)
     folder = out or default_banks_dir(config)
