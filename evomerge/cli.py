@@ -4,12 +4,15 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
 
+from evomerge.cli_permissions import with_permissions
 from evomerge.errors import ConfigError, EvomergeError
+from evomerge.records import NO_CODE, Permissions
 from evomerge.run.interrupt import SIGNALS, Interrupted
 
 app = typer.Typer(
@@ -51,12 +54,14 @@ def _common(
 
 
 @app.command()
+@with_permissions
 def run(
     config: ConfigPath,
     overrides: Overrides = None,
     out: Annotated[
         Path | None, typer.Option(help="Run directory; runs/<name of the file> by default.")
     ] = None,
+    permissions: Permissions = NO_CODE,
 ) -> None:
     """Run a search, or continue the same search in its directory.
 
@@ -65,14 +70,16 @@ def run(
     _end_at_once_on_signals()
     from evomerge.run.start import run_experiment
 
-    _leave(run_experiment(config, overrides or (), out))
+    _leave(run_experiment(config, overrides or (), out, permissions))
 
 
 @app.command()
+@with_permissions
 def resume(
     run_dir: Annotated[
         Path, typer.Argument(metavar="RUN_DIR|CONFIG", help="A run, or its experiment file.")
     ],
+    permissions: Permissions = NO_CODE,
 ) -> None:
     """Continue a run that was stopped or killed; a finished run is left as it is.
 
@@ -81,7 +88,7 @@ def resume(
     _end_at_once_on_signals()
     from evomerge.run.start import resume_run
 
-    _leave(resume_run(run_dir))
+    _leave(resume_run(run_dir, permissions))
 
 
 @app.command()
@@ -164,11 +171,13 @@ def merge(
 
 
 @app.command()
+@with_permissions
 def evaluate(
     model_dir: Annotated[Path, typer.Argument(help="Model folder, Hugging Face format.")],
     config: ConfigPath,
     overrides: Overrides = None,
     as_json: AsJson = False,
+    permissions: Permissions = NO_CODE,
 ) -> None:
     """Score a model on the search, selection and test items of an experiment.
 
@@ -176,11 +185,61 @@ def evaluate(
     """
     from evomerge.run.evaluating import evaluate_model, print_evaluation
 
-    _print(evaluate_model(model_dir, config, overrides or ()), as_json, print_evaluation)
+    evaluation = evaluate_model(model_dir, config, overrides or (), permissions)
+    _print(evaluation, as_json, print_evaluation)
 
 
 @app.command()
-def validate(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = False) -> None:
+@with_permissions
+def calibrate(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of banks; runs/<name of the file>.banks by default.")
+    ] = None,
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option("--task", help="A search task; may be repeated. All by default."),
+    ] = None,
+    responses: Annotated[
+        Path | None,
+        typer.Option(help="Response matrix (CSV or Parquet: rows models, columns items)."),
+    ] = None,
+    merges: Annotated[int, typer.Option(min=0, help="Random merges to score on all items.")] = 40,
+    from_run: Annotated[
+        Path | None,
+        typer.Option("--from", help="Run whose candidates with all items scored are taken too."),
+    ] = None,
+    models: Annotated[
+        str | None, typer.Option(help="Models of answers to choose from, by comma.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the merges and the folds.")] = 0,
+    as_json: AsJson = False,
+    permissions: Permissions = NO_CODE,
+) -> None:
+    """Fit item banks, so that a search needs fewer items; killed, the same command goes on.
+
+    Example: evomerge calibrate experiments/quickstart.yaml --merges 60
+    """
+    _end_at_once_on_signals()
+    from evomerge.run.calibrating import Wish, calibrate_tasks
+    from evomerge.run.calibration_text import print_calibration
+
+    wish = Wish(tuple(tasks or ()), responses, merges, from_run, seed)
+    if models is not None:
+        wish = replace(wish, models=tuple(name.strip() for name in models.split(",")))
+    found = calibrate_tasks(config, overrides or (), out, wish, permissions=permissions)
+    _print(found, as_json, print_calibration)
+
+
+@app.command()
+@with_permissions
+def validate(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    permissions: Permissions = NO_CODE,
+) -> None:
     """Check an experiment file, its models and its tasks; run nothing.
 
     Example: evomerge validate experiments/quickstart.yaml
@@ -188,7 +247,7 @@ def validate(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = 
     from evomerge.run.validate import load_experiment
 
     try:
-        load_experiment(config, overrides or ())
+        load_experiment(config, overrides or (), permissions)
     except ConfigError as error:
         if as_json:
             problems = [{"where": p.where, "message": p.message} for p in error.problems]
@@ -202,7 +261,13 @@ def validate(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = 
 
 
 @app.command()
-def plan(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = False) -> None:
+@with_permissions
+def plan(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    permissions: Permissions = NO_CODE,
+) -> None:
     """Foretell what a run takes and can tell, from a few evaluations; write nothing.
 
     Example: evomerge plan experiments/quickstart.yaml --set budget.evaluations=400
@@ -212,7 +277,7 @@ def plan(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = Fals
     from evomerge.run.forecast import forecast_of
     from evomerge.run.forecast_text import print_forecast
 
-    forecast = forecast_of(config, overrides or ())
+    forecast = forecast_of(config, overrides or (), permissions)
     if as_json:
         _print_json(asdict(forecast))
     else:
@@ -220,17 +285,24 @@ def plan(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = Fals
 
 
 @app.command()
-def prepare(config: ConfigPath, overrides: Overrides = None, as_json: AsJson = False) -> None:
+@with_permissions
+def prepare(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    permissions: Permissions = NO_CODE,
+) -> None:
     """Collect the statistics of text that merge methods need, each once; a run does it itself.
 
     Example: evomerge prepare experiments/regmean.yaml
     """
     from evomerge.run.preparing import prepare_experiment, print_preparation
 
-    _print(prepare_experiment(config, overrides or ()), as_json, print_preparation)
+    _print(prepare_experiment(config, overrides or (), permissions), as_json, print_preparation)
 
 
 @app.command()
+@with_permissions
 def submit(
     config: ConfigPath,
     address: Annotated[
@@ -243,6 +315,7 @@ def submit(
         Path | None, typer.Option(help="Folder to upload; CONFIG is relative to it.")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow it to its end.")] = True,
+    permissions: Permissions = NO_CODE,
 ) -> None:
     """Run a search on a Ray cluster as a job of it, and follow its output.
 
@@ -251,7 +324,12 @@ def submit(
     from evomerge.run import submitting
 
     wanted = submitting.submission(
-        config, workers=workers, overrides=overrides or (), out=out, working_dir=working_dir
+        config,
+        workers=workers,
+        overrides=overrides or (),
+        out=out,
+        working_dir=working_dir,
+        permissions=permissions,
     )
     raise typer.Exit(submitting.submit(wanted, address, wait=wait))
 

@@ -4,6 +4,7 @@ Nothing here computes more than a digest or a mean; nothing here imports a heavy
 """
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -91,6 +92,33 @@ class Candidate:
     def id(self) -> str:
         """The recipe's digest: equal merges have equal identities, whoever proposed them."""
         return self.recipe.digest
+
+
+@dataclass(frozen=True)
+class Permissions:
+    """What a command line allows tasks to do; no file and no environment variable can.
+
+    Args:
+        task_code: Python that a task's YAML names runs here and on workers.
+        unsafe_code: what the model writes runs, in tasks that are about programs.
+        remote_code: code that comes with a dataset runs.
+    """
+
+    task_code: bool = False
+    unsafe_code: bool = False
+    remote_code: bool = False
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What to type for them."""
+        allowed = (self.task_code, self.unsafe_code, self.remote_code)
+        return tuple(itertools.compress(PERMISSION_FLAGS, allowed))
+
+
+PERMISSION_FLAGS = ("--allow-task-code", "--confirm-run-unsafe-code", "--trust-remote-code")
+"""One for each permission, in their order."""
+
+NO_CODE = Permissions()
 
 
 @dataclass(frozen=True)

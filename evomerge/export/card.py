@@ -28,6 +28,9 @@ class CardData:
         digests: the fingerprint of the base (`base`) and of each expert (by its name).
         seed: the seed of the search.
         versions: library → version.
+        headings: what an objective is called with its direction or bound, where not by its name.
+        directions: in words, which way is better.
+        feasibility: in words, whether bounds are met; empty where there are none.
     """
 
     title: str
@@ -39,6 +42,9 @@ class CardData:
     digests: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
     versions: Mapping[str, str] = field(default_factory=dict)
+    headings: Mapping[str, str] = field(default_factory=dict)
+    directions: str = "larger is better"
+    feasibility: str = ""
 
 
 def model_card(card: CardData) -> str:
@@ -83,9 +89,10 @@ def _lead(card: CardData) -> Iterator[str]:
 def _scores(card: CardData) -> Iterator[str]:
     yield "## Scores"
     yield ""
-    yield "Mean ± standard error, with the number of items; larger is better. The search items"
+    yield f"Score ± standard error, with the number of items; {card.directions}. The search items"
     yield "chose this merge, so that their scores flatter it; the search never saw the test items."
-    columns = {"test items": card.member.test, "search items": card.member.objectives}
+    on_search = {**card.member.objectives, **card.member.constraints}
+    columns = {"test items": card.member.test, "search items": on_search}
     if card.member.selection:
         yield "It was scored again on the selection items, which the search never saw either, and"
         yield "chosen by both."
@@ -98,10 +105,13 @@ def _scores(card: CardData) -> Iterator[str]:
         columns["scored items alone"] = card.member.means
     yield f"| objective | {' | '.join(columns)} |"
     yield "|---|" + "---|" * len(columns)
-    for name in card.member.objectives:
+    for name in on_search:
         cells = [_estimate(estimates.get(name)) for estimates in columns.values()]
-        yield f"| {_cell(name)} | {' | '.join(cells)} |"
+        yield f"| {_cell(card.headings.get(name, name))} | {' | '.join(cells)} |"
     yield ""
+    if card.feasibility:
+        yield card.feasibility
+        yield ""
 
 
 def _reproduce(card: CardData) -> Iterator[str]:

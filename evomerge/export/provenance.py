@@ -19,7 +19,10 @@ def provenance(card: CardData) -> str:
             for role, path in (("base", card.base), *card.experts.items())
         },
         "scores": {
-            "search": {name: e.to_json() for name, e in card.member.objectives.items()},
+            "search": {
+                name: e.to_json()
+                for name, e in {**card.member.objectives, **card.member.constraints}.items()
+            },
             "selection": {name: e.to_json() for name, e in card.member.selection.items()},
             "test": {name: e.to_json() for name, e in card.member.test.items()},
         },

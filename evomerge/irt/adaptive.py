@@ -1,7 +1,7 @@
 """Our estimator: common random items first, then those that tell most about the score.
 
 A candidate answers `n_common` items that every candidate of its generation answers, then batches
-of the items whose answers would lower the variance of its score most (`Traits.gains`). The score is
+of the items whose answers would lower the variance of its score most (`local.gains`). The score is
 the model's, its standard error the model's times a factor from cross-validation: chosen items and a
 bank from few models make the model surer than it should be. Where cross-validation finds the model
 no better than an estimator that trusts random items alone, all items are random and that is taken.
@@ -24,6 +24,7 @@ from evomerge.irt.estimator import (
     checked_responses,
     require_seen,
 )
+from evomerge.irt.local import gains
 from evomerge.irt.traits import N_TRAITS, Traits, best_items, fit_traits
 
 N_COMMON = 10
@@ -153,8 +154,7 @@ class Adaptive:
         random = np.array([order[~mask[order]][:n_random] for mask in seen], dtype=np.intp)
         taken = seen.copy()
         np.put_along_axis(taken, random, True, axis=1)
-        gains = self.traits.gains(seen, right)
-        best = best_items(gains, taken, n - n_random, barred=self.barred)
+        best = best_items(gains(self.traits, seen, right), taken, n - n_random, barred=self.barred)
         return np.concatenate([random, best], axis=1)
 
     def misfit(self, seen: BoolArray, right: BoolArray, common: NDArray[np.intp]) -> FloatArray:
@@ -206,7 +206,7 @@ def fit_adaptive(
         for _ in range(N_DRAWS):
             for size, rows in try_out(estimator, held_out, within, rng).items():
                 errors[size].append(rows)
-    validation = tuple(_validation(size, np.concatenate(errors[size], axis=1)) for size in within)
+    validation = tuple(validation_of(size, np.concatenate(errors[size], axis=1)) for size in within)
     return Adaptive(fit_traits(answers, n_traits), validation, tuple(barred))
 
 
@@ -279,7 +279,8 @@ def flag_items(responses: ArrayLike) -> dict[str, tuple[int, ...]]:
     }
 
 
-def _validation(n: int, rows: FloatArray) -> Validation:
+def validation_of(n: int, rows: FloatArray) -> Validation:
+    """What rows `(5, n_models)` of `try_out` add up to."""
     errors, ses, plain, differences, difference_ses = rows
     return Validation(
         n,

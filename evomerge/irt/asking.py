@@ -1,9 +1,9 @@
 """Which items a candidate is asked, how many, and what its answers say of all.
 
 A candidate answers the common items of its generation first, then batches that are chosen for it
-(`Adaptive.choose`), until it has answered as many as its job says. Where the model of the answers
-and the random common items disagree, it is asked fresh random items beside, which then correct the
-model. Results are kept in the order of asking, so that they tell which items were what.
+(`Adaptive.choose`), until it has answered as many as its job says. Where its answers do not fit the
+model, it is asked as many fresh random items beside, which then correct the model. Results are kept
+in the order of asking, so that they tell which items were what.
 """
 
 import math
@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from evomerge.errors import CalibrationError
 from evomerge.irt.adaptive import ALARM, Adaptive
 from evomerge.irt.estimator import Estimates, OnTask
+from evomerge.irt.person_fit import person_fit
 from evomerge.irt.rescore import rescored
 from evomerge.irt.trait_bank import TraitBank
 from evomerge.records import Estimate, TaskScores
 
-N_ROUNDS = 3
-"""Batches in which the chosen items are asked: few, as a small batch wastes the forward pass."""
+N_ROUNDS = 4
+"""Batches in which the chosen items are asked. On the zoo four cost no more than one, eight a third
+more, while the error at 50 items is .66 and .63 times that of a mean (one batch: .87)."""
 
 FEWEST_FRESH = 2
 """Random items that can correct a model."""
@@ -68,12 +70,17 @@ class Survey:
         return len(scores.items) > self.n and not self._has_all(scores)
 
     def wants_alarm(self, scores: TaskScores) -> bool:
-        """Whether the model disagrees with the common items by more than chance allows."""
+        """Whether the answers are not such as the model expects, by more than chance allows.
+
+        Either its score disagrees with that of the common items, or the answers taken together are
+        far less likely than those of any ability should be.
+        """
         if not self.estimator.trusts_model or self.n_common < FEWEST_FRESH:
             return False
-        seen, right = self.on_task.answers(scores.items, scores.values)
+        seen, right = (own[None] for own in self.on_task.answers(scores.items, scores.values))
         common = places_of(self.items, scores.items[: self.n_common])
-        return bool(abs(self.estimator.misfit(seen[None], right[None], common)[0]) > ALARM)
+        disagreement = abs(self.estimator.misfit(seen, right, common)[0])
+        return bool(max(disagreement, -person_fit(self.estimator.traits, seen, right)[0]) > ALARM)
 
     @property
     def on_task(self) -> OnTask:

@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 
 from evomerge.errors import UsageError
+from evomerge.irt.adaptive import N_FOLDS
 from evomerge.irt.estimator import FloatArray
 from evomerge.irt.precision import GUESSING_PRIOR
 from evomerge.irt.traits import N_NODES, Traits, fit_traits, normal_nodes, with_histogram
@@ -45,12 +46,13 @@ class AnswerModel:
     """A model of answers by name.
 
     `n_parameters` of an item order the models by complexity; `fit` takes `(n_models, J)` answers
-    of zeros and ones.
+    of zeros and ones; `n_folds` of a cross-validation are worth its time.
     """
 
     name: str
     n_parameters: int
     fit: Callable[[FloatArray], Traits]
+    n_folds: int = N_FOLDS
 
 
 def _fit_2pl(answers: FloatArray) -> Traits:
@@ -70,7 +72,7 @@ def _fit_one_factor(answers: FloatArray, *, guessing: bool) -> Traits:
     flat = _flat(answers, 1, guessing=guessing)
     if varying.sum() < MIN_VARYING_ITEMS:
         return flat
-    start = fit_traits(answers[:, varying], 1, histogram=False)
+    start = fit_traits(answers[:, varying], 1)
     slopes = np.clip(start.slopes[:, 0], 0.2, 4.0)
     values = {
         "discrimination": slopes,
@@ -104,7 +106,7 @@ def _fit_factors(answers: FloatArray, n_factors: int) -> Traits:
     flat = _flat(answers, n_factors, guessing=False)
     if varying.sum() < MIN_VARYING_ITEMS:
         return flat
-    start = fit_traits(answers[:, varying], n_factors, histogram=False)
+    start = fit_traits(answers[:, varying], n_factors)
     model = MultidimensionalModel(n_items=len(start.slopes), n_factors=n_factors)
     priors = {"slopes": NormalPrior(0.8, 1.0), "intercepts": NormalPrior(0.0, 2.0)}
     values = {
@@ -132,7 +134,7 @@ def _flat(answers: FloatArray, n_traits: int, *, guessing: bool) -> Traits:
     return Traits(
         np.zeros((n_items, n_traits)),
         np.asarray(np.log((n_right + 0.5) / (n_models - n_right + 0.5))),
-        normal_nodes(N_NODES, n_traits),
+        normal_nodes(N_NODES, n_traits).round(4).astype(np.float32),
         np.full(N_NODES, -np.log(N_NODES)),
         np.zeros(n_items) if guessing else None,
     )
@@ -144,15 +146,15 @@ def _ours(n_traits: int) -> AnswerModel:
 
 def _mirt(n_factors: int) -> AnswerModel:
     fit = partial(_fit_factors, n_factors=n_factors)
-    return AnswerModel(f"mirt-{n_factors}", n_factors + 1, fit)
+    return AnswerModel(f"mirt-{n_factors}", n_factors + 1, fit, n_folds=2)
 
 
 MODELS: Mapping[str, AnswerModel] = {
     model.name: model
     for model in (
-        AnswerModel("2pl", 2, _fit_2pl),
+        AnswerModel("2pl", 2, _fit_2pl, n_folds=3),
         _ours(1),
-        AnswerModel("3pl", 3, _fit_3pl),
+        AnswerModel("3pl", 3, _fit_3pl, n_folds=3),
         _ours(2),
         _mirt(2),
         _ours(3),

@@ -33,11 +33,12 @@ def parameter_errors(traits: Traits, responses: ArrayLike) -> FloatArray:
 
 def _information(traits: Traits, mass: FloatArray, item: int) -> FloatArray:
     """Fisher's information on one item's parameters, `(D + 1, D + 1)` or `(D + 2, D + 2)`."""
-    curve = logistic(traits.nodes @ traits.slopes[item] + traits.intercepts[item])  # (n_nodes,)
-    right = traits.right[:, item]
+    nodes = traits.nodes.astype(np.float64)  # in single precision P would be rounded to 1
+    curve = logistic(nodes @ traits.slopes[item] + traits.intercepts[item])  # (n_nodes,)
     guessing = 0.0 if traits.guessing is None else traits.guessing[item]
+    right = guessing + (1.0 - guessing) * curve
     slope = (1.0 - guessing) * curve * (1.0 - curve)  # ∂P / ∂z
-    gradient = slope[:, None] * np.column_stack([traits.nodes, np.ones(len(curve))])
+    gradient = slope[:, None] * np.column_stack([nodes, np.ones(len(curve))])
     if traits.guessing is not None:
         gradient = np.column_stack([gradient, 1.0 - curve])
     return np.asarray(gradient.T @ (gradient * (mass / (right * (1.0 - right)))[:, None]))

@@ -5,8 +5,7 @@ with another header, such as `model`, holds the models' names. Entries are 0 or 
 """
 
 import csv
-import os
-import uuid
+import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from evomerge.errors import CalibrationError, InfrastructureError
+from evomerge.errors import CalibrationError
 from evomerge.irt.estimator import FloatArray
+from evomerge.irt.files import write_whole
 
 NUMBERS = {"0": 0.0, "1": 1.0, "0.0": 0.0, "1.0": 1.0, "false": 0.0, "true": 1.0}
 
@@ -52,11 +52,8 @@ def read_responses(path: Path) -> Responses:
     """
     try:
         header, rows = _read_parquet(path) if path.suffix == ".parquet" else _read_csv(path)
-    except (
-        OSError,
-        ValueError,
-        csv.Error,
-    ) as error:  # pyarrow's errors are ValueErrors or OSErrors
+    # What pyarrow raises are ValueErrors and OSErrors.
+    except (OSError, ValueError, csv.Error) as error:
         raise CalibrationError(
             f"{path} cannot be read as a response matrix ({error}); expected a CSV or Parquet file "
             "with models as rows and items as columns"
@@ -70,22 +67,12 @@ def write_responses(responses: Responses, path: Path) -> None:
     Raises:
         InfrastructureError: the disk refuses.
     """
-    draft = path.with_suffix(f".{uuid.uuid4().hex}.draft")
-    try:
-        with draft.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["model", *responses.items])
-            for name, row in zip(responses.models, responses.matrix, strict=True):
-                writer.writerow([name, *map(int, row)])
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise InfrastructureError(
-            f"cannot write {path}: {error.strerror}; free some space, or choose another folder "
-            "with --out"
-        ) from error
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["model", *responses.items])
+    for name, row in zip(responses.models, responses.matrix, strict=True):
+        writer.writerow([name, *map(int, row)])
+    write_whole(path, text.getvalue())
 
 
 def _read_csv(path: Path) -> tuple[list[str], list[Row]]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,12 +12,18 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from evomerge.errors import CalibrationError
-from evomerge.irt.adaptive import Adaptive, Validation, fit_adaptive, flag_items
+from evomerge.irt.adaptive import Adaptive, Validation, flag_items
 from evomerge.irt.estimator import FloatArray, OnTask
+from evomerge.irt.files import write_whole
+from evomerge.irt.models import MODELS, AnswerModel
 from evomerge.irt.precision import parameter_errors
-from evomerge.irt.traits import Traits, normal_nodes
+from evomerge.irt.traits import Traits
+from evomerge.irt.validate import Trial, choose_estimator
 
-FORMAT = "evomerge item bank 2"
+FORMAT = "evomerge item bank 3"
+
+IN_A_RUN = (MODELS["traits-3"],)
+"""The one that takes no time to speak of, for banks that a run fits itself."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +34,12 @@ class TraitBank:
         task: whose items these are.
         items: `(J,)` document ids, ascending.
         estimator: fitted to them; its `barred` items are the flagged ones.
-        errors: `(J, D + 1)` standard errors of slopes and intercept.
+        errors: `(J, D + 1)` standard errors of slopes and intercept; one column more with lower
+            asymptotes.
         flags: what is wrong with an item, by place; the others are in order.
         provenance: what it was fitted to, such as the task's fingerprint and the models' digests.
+        model: name of the model of answers that was chosen.
+        trials: how all that were compared did in cross-validation.
     """
 
     task: str
@@ -40,6 +49,8 @@ class TraitBank:
     flags: Mapping[int, str]
     n_models: int
     provenance: Mapping[str, str]
+    model: str
+    trials: tuple[Trial, ...]
 
     @property
     def on_task(self) -> OnTask:
@@ -73,12 +84,16 @@ class TraitBank:
             "task": self.task,
             "n_models": self.n_models,
             "provenance": dict(self.provenance),
+            "model": self.model,
+            "comparison": [asdict(trial) for trial in self.trials],
             "validation": [asdict(row) for row in self.estimator.validation],
             "items": list(self.items),
             "slopes": traits.slopes.tolist(),
             "intercepts": traits.intercepts.tolist(),
+            "guessing": None if traits.guessing is None else traits.guessing.tolist(),
             "errors": self.errors.tolist(),
             "flags": {str(place): flag for place, flag in self.flags.items()},
+            "nodes": np.asarray(traits.nodes, dtype=float).round(8).tolist(),
             "log_prior": traits.log_prior.tolist(),
         }
 
@@ -101,27 +116,54 @@ class TraitBank:
     def _read(cls, data: Mapping[str, Any]) -> "TraitBank":
         if data["format"] != FORMAT:
             raise ValueError(f"its format is {data['format']!r}")
-        items = tuple(map(int, data["items"]))
-        slopes, intercepts = np.array(data["slopes"], float), np.array(data["intercepts"], float)
-        errors, log_prior = np.array(data["errors"], float), np.array(data["log_prior"], float)
-        shapes = (slopes.shape[:1], intercepts.shape, errors.shape)
-        expected = ((len(items),), (len(items),), (len(items), slopes.shape[1] + 1))
-        if shapes != expected or list(items) != sorted(set(items)):
+        items, traits = tuple(map(int, data["items"])), _traits_from(data)
+        errors = np.array(data["errors"], float)
+        n_parameters = traits.slopes.shape[1] + (1 if traits.guessing is None else 2)
+        shapes = (len(traits.slopes), errors.shape)
+        if shapes != (len(items), (len(items), n_parameters)) or list(items) != sorted(set(items)):
             raise ValueError(f"{len(items)} items with parameters of shapes {shapes}")
-        if not all(np.isfinite(array).all() for array in (slopes, intercepts, errors, log_prior)):
-            raise ValueError("a parameter is not finite")
+        if not np.isfinite(errors).all():
+            raise ValueError("an error of a parameter is not finite")
         flags = {int(place): str(flag) for place, flag in data["flags"].items()}
         validation = tuple(Validation(**row) for row in data["validation"])
-        nodes = normal_nodes(len(log_prior), slopes.shape[1])
-        estimator = Adaptive(
-            Traits(slopes, intercepts, nodes, log_prior), validation, tuple(sorted(flags))
+        return cls(
+            str(data["task"]),
+            items,
+            Adaptive(traits, validation, tuple(sorted(flags))),
+            errors,
+            flags,
+            int(data["n_models"]),
+            dict(data["provenance"]),
+            str(data["model"]),
+            tuple(_trial_from(trial) for trial in data["comparison"]),
         )
-        n_models, provenance = int(data["n_models"]), dict(data["provenance"])
-        return cls(str(data["task"]), items, estimator, errors, flags, n_models, provenance)
 
     def write(self, path: Path) -> None:
-        """Keep the bank as a JSON file."""
-        path.write_text(json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n")
+        """Keep the bank as a JSON file, whole or not at all.
+
+        Raises:
+            InfrastructureError: the disk refuses.
+        """
+        write_whole(path, json.dumps(self.to_json(), indent=1, allow_nan=False) + "\n")
+
+
+def _traits_from(data: Mapping[str, Any]) -> Traits:
+    names = ("slopes", "intercepts", "log_prior")
+    slopes, intercepts, log_prior = (np.array(data[name], float) for name in names)
+    guessing = None if data["guessing"] is None else np.array(data["guessing"], float)
+    per_item = [intercepts] if guessing is None else [intercepts, guessing]
+    if any(array.shape != slopes.shape[:1] for array in per_item) or slopes.ndim != 2:
+        raise ValueError(f"slopes of shape {slopes.shape}, intercepts of {intercepts.shape}")
+    if not all(np.isfinite(array).all() for array in (slopes, log_prior, *per_item)):
+        raise ValueError("a parameter is not finite")
+    nodes = np.array(data["nodes"], np.float32)
+    if nodes.shape != (len(log_prior), slopes.shape[1]) or not np.isfinite(nodes).all():
+        raise ValueError(f"nodes of shape {nodes.shape}")
+    return Traits(slopes, intercepts, nodes, log_prior, guessing)
+
+
+def _trial_from(data: Mapping[str, Any]) -> Trial:
+    return Trial(**{**data, "errors": {int(n): float(e) for n, e in data["errors"].items()}})
 
 
 def fit_trait_bank(
@@ -129,8 +171,17 @@ def fit_trait_bank(
     items: tuple[int, ...],
     responses: ArrayLike,
     provenance: Mapping[str, str],
+    *,
+    models: Sequence[AnswerModel] = IN_A_RUN,
+    seed: int = 0,
+    on_fit: Callable[[str], None] = lambda _: None,
 ) -> TraitBank:
     """The bank of a task's items from models `(n_models, J)` that answered all of them.
+
+    Args:
+        models: the models of answers to choose from, the simpler first.
+        seed: of the folds and the items of the cross-validation.
+        on_fit: hears the name of each model of answers before each of its fits.
 
     Raises:
         CalibrationError: the columns are not the items, in ascending order.
@@ -144,9 +195,19 @@ def fit_trait_bank(
         )
     flagged = flag_items(responses)
     flags = {place: flag for flag, places in flagged.items() for place in places}
-    estimator = fit_adaptive(responses, barred=sorted(flags))
-    errors = parameter_errors(estimator.traits, responses)
-    return TraitBank(task, items, estimator, errors, flags, shape[0], dict(provenance))
+    chosen = choose_estimator(responses, models, barred=sorted(flags), seed=seed, on_fit=on_fit)
+    errors = parameter_errors(chosen.estimator.traits, responses)
+    return TraitBank(
+        task,
+        items,
+        chosen.estimator,
+        errors,
+        flags,
+        shape[0],
+        dict(provenance),
+        chosen.model,
+        chosen.trials,
+    )
 
 
 def read_trait_bank(path: Path) -> TraitBank:

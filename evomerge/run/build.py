@@ -12,7 +12,7 @@ from evomerge.checkpoint.reader import open_checkpoint
 from evomerge.config.experiment import Experiment, Objective
 from evomerge.errors import ModelError, ScoringError
 from evomerge.merge.groups import layer_groups
-from evomerge.records import Measure, TensorInfo, measure_key
+from evomerge.records import NO_CODE, Measure, Permissions, TensorInfo, measure_key
 from evomerge.run.banks import given_banks
 from evomerge.run.dividing import divide
 from evomerge.run.estimates import AGREEMENT
@@ -21,7 +21,7 @@ from evomerge.run.needed import statistics_digests, statistics_paths
 from evomerge.run.plan import Plan
 from evomerge.run.texts import load_texts, model_benchmarks, references
 from evomerge.scoring.benchmark import load_benchmarks
-from evomerge.scoring.resident import resolve_dtype
+from evomerge.scoring.resident import load_tokenizer, resolve_dtype
 from evomerge.scoring.scorers import AnyBenchmark
 from evomerge.user_cache import user_cache
 from evomerge.workers.references import Reference
@@ -31,13 +31,15 @@ from evomerge.workers.worker import WorkerSpec
 DEVICE = "cpu"
 
 
-def load_experiment_tasks(experiment: Experiment) -> dict[str, AnyBenchmark]:
+def load_experiment_tasks(
+    experiment: Experiment, permissions: Permissions = NO_CODE
+) -> dict[str, AnyBenchmark]:
     """What an experiment measures: tasks with all their requests built, texts, the model itself.
 
     Raises:
         ScoringError: a task cannot be loaded as wanted.
         UsageError: a text cannot be read or is too short.
-        ModelError: the base's tokenizer cannot be loaded.
+        ModelError: the base's tokenizer is wanted and cannot be loaded.
     """
     objectives = experiment.objectives
     search = [(objective.task, objective) for objective in objectives if objective.task]
@@ -52,6 +54,8 @@ def load_experiment_tasks(experiment: Experiment) -> dict[str, AnyBenchmark]:
             tasks_path=experiment.tasks_path,
             num_fewshot=own[0].num_fewshot,
             metrics={task: [objective.metric for objective in own]},
+            permissions=permissions,
+            chat=load_tokenizer(experiment.base) if own[0].chat_template else None,
         )
     return benchmarks | load_texts(experiment) | model_benchmarks(experiment)
 

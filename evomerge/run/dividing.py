@@ -54,8 +54,17 @@ def divide(experiment: Experiment, benchmarks: Mapping[str, AnyBenchmark]) -> Di
             | known,
             "test": {name: own.test for name, own in sets.items() if own.test} | whole | known,
         },
-        notes=tuple(note for own in sets.values() for note in own.notes),
+        notes=(*(note for own in sets.values() for note in own.notes), *_notes(experiment)),
     )
+
+
+def _notes(experiment: Experiment) -> Iterator[str]:
+    if experiment.scoring.estimator == "mean" and experiment.scoring.rotation:
+        yield (
+            "with scoring.rotation and the mean, candidates of different generations are compared "
+            "by means of partly different items: lucky ones among the early stay ahead; "
+            "`estimator: irt` puts them on one scale"
+        )
 
 
 def _own_test(objective: Objective) -> str | None:

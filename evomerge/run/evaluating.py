@@ -8,13 +8,14 @@ import torch
 from rich.console import Console
 
 from evomerge.checkpoint.reader import open_checkpoint
-from evomerge.records import ItemScores, Phase
+from evomerge.records import NO_CODE, ItemScores, Permissions, Phase
 from evomerge.run.build import load_experiment_tasks, make_plan, worker_spec
 from evomerge.run.estimates import Objectives
 from evomerge.run.plan import Items, Plan
 from evomerge.run.validate import load_experiment
 from evomerge.scoring.resident import DTYPES, ResidentModel
 from evomerge.scoring.scorers import AnyBenchmark, Scorers
+from evomerge.tracking.directions import arrow
 from evomerge.workers.worker import Worker
 
 PHASES: tuple[tuple[Phase, str], ...] = (
@@ -24,7 +25,12 @@ PHASES: tuple[tuple[Phase, str], ...] = (
 )
 
 
-def evaluate_model(model_dir: Path, config: Path, overrides: Sequence[str]) -> dict[str, Any]:
+def evaluate_model(
+    model_dir: Path,
+    config: Path,
+    overrides: Sequence[str],
+    permissions: Permissions = NO_CODE,
+) -> dict[str, Any]:
     """The model's scores on the items of the search, the selection and the test, as JSON values.
 
     Raises:
@@ -32,8 +38,8 @@ def evaluate_model(model_dir: Path, config: Path, overrides: Sequence[str]) -> d
         ModelError: the folder holds no model that can be loaded.
         ScoringError: a task cannot be loaded, or the model cannot be scored.
     """
-    experiment = load_experiment(config, overrides)
-    benchmarks = load_experiment_tasks(experiment)
+    experiment = load_experiment(config, overrides, permissions)
+    benchmarks = load_experiment_tasks(experiment, permissions)
     plan = make_plan(experiment, benchmarks)
     open_checkpoint(model_dir)  # says best what is wrong with a folder
     torch.set_num_threads(experiment.scoring.threads)
@@ -44,7 +50,8 @@ def evaluate_model(model_dir: Path, config: Path, overrides: Sequence[str]) -> d
     for name, logits in references.items():
         scorers.divergences[name].take(logits)
     scored = {key: _score(scorers, plan, phase) for phase, key in PHASES}
-    return {"model": str(model_dir), **scored}
+    minimised = sorted(o.name for o in plan.objectives if not o.measure.higher_is_better)
+    return {"model": str(model_dir), "minimised": minimised, **scored}
 
 
 def print_evaluation(evaluation: Mapping[str, Any]) -> None:
@@ -53,7 +60,8 @@ def print_evaluation(evaluation: Mapping[str, Any]) -> None:
     for phase, key in PHASES:
         for name, score in evaluation[key].items():
             error = "" if score["se"] is None else f" ± {score['se']:.4f}"
-            console.print(f"{phase:<9} {name:<24} {score['mean']:.4f}{error}  n={score['n']}")
+            title = arrow(name, {*evaluation["minimised"]})
+            console.print(f"{phase:<9} {title:<24} {score['mean']:.4f}{error}  n={score['n']}")
 
 
 def _references(

@@ -9,11 +9,19 @@ from statistics import median, quantiles
 from typing import get_args
 
 from evomerge.config.experiment import Experiment
-from evomerge.records import Phase
+from evomerge.records import NO_CODE, Permissions, Phase
+from evomerge.run.aggregating import aggregate
 from evomerge.run.build import load_experiment_tasks, make_plan
+from evomerge.run.estimates import AGREEMENT, ObjectiveTasks
 from evomerge.run.plan import Items, Plan
 from evomerge.run.probe import Probe, probe
-from evomerge.run.resolution import Resolution, disagreement, probable_mean, resolution
+from evomerge.run.resolution import (
+    Resolution,
+    disagreement,
+    probable_mean,
+    resolution,
+    resolution_of_scores,
+)
 from evomerge.run.selecting import MOST_SELECTED
 from evomerge.run.sizes import Sizes, sizes_of
 from evomerge.run.validate import load_experiment
@@ -95,7 +103,9 @@ class Forecast:
     assumed: tuple[str, ...]
 
 
-def forecast_of(config: Path, overrides: Sequence[str]) -> Forecast:
+def forecast_of(
+    config: Path, overrides: Sequence[str], permissions: Permissions = NO_CODE
+) -> Forecast:
     """What a run of an experiment file will take on this machine.
 
     Raises:
@@ -103,8 +113,8 @@ def forecast_of(config: Path, overrides: Sequence[str]) -> Forecast:
         ModelError: a model cannot be merged.
         ScoringError: no baseline can be scored.
     """
-    experiment = load_experiment(config, overrides)
-    benchmarks = load_experiment_tasks(experiment)
+    experiment = load_experiment(config, overrides, permissions)
+    benchmarks = load_experiment_tasks(experiment, permissions)
     plan = make_plan(experiment, benchmarks)
     seen = probe(plan, benchmarks)
     work = _work(plan, seen)
@@ -185,7 +195,7 @@ def n_items(items: Items) -> int:
 def _front(plan: Plan) -> Span:
     """How many candidates the front of the search has."""
     budget = plan.experiment.budget.evaluations
-    front = front_size(budget, len(plan.objectives))
+    front = front_size(budget, sum(own.requirement is None for own in plan.objectives))
     return Span(*(min(max(round(f * front), 1), budget) for f in FRONT_FACTORS))
 
 
@@ -222,16 +232,28 @@ def _objectives(
     found: dict[str, dict[Phase, Resolution]] = {}
     items = {**plan.items, "search": plan.sample_items()}
     for objective in plan.objectives:
-        values = {name: own.tasks[objective.search].values for name, own in seen.scores.items()}
-        merges = [values[name] for name in seen.merges]
-        spread = disagreement(merges) if len(merges) > 1 else 0.5
-        means = [probable_mean(own) for own in values.values()]
+        if objective.metric == AGREEMENT:
+            continue  # with whom depends on the search
         found[objective.name] = {
-            phase: resolution(len(items[phase][task]), benchmarks[task].n_items, means, spread)
+            phase: _resolution(objective, len(items[phase][task]), benchmarks[task].n_items, seen)
             for phase in PHASES
             if (task := objective.task(phase)) in items[phase]
         }
     return found
+
+
+def _resolution(
+    objective: ObjectiveTasks, n_items: int, n_documents: int, seen: Probe
+) -> Resolution:
+    scores = {name: own.tasks[objective.key("search")] for name, own in seen.scores.items()}
+    merges = [scores[name].values for name in seen.merges]
+    spread = disagreement(merges) if len(merges) > 1 else None
+    is_mean = objective.measure.aggregation == "mean"
+    if objective.measure.is_share and is_mean:
+        means = [probable_mean(own.values) for own in scores.values()]
+        return resolution(n_items, n_documents, means, 0.5 if spread is None else spread)
+    estimates = [aggregate(own, objective.measure) for own in scores.values()]
+    return resolution_of_scores(n_items, n_documents, estimates, spread if is_mean else None)
 
 
 def _assumptions(plan: Plan, seen: Probe) -> list[str]:

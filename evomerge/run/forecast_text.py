@@ -68,17 +68,21 @@ def _resolutions(forecast: Forecast) -> Table:
         table.add_column(heading, justify="left" if heading == "objective" else "right")
     for name, phases in forecast.objectives.items():
         for phase, own in phases.items():
-            low, high = own.se
+            low, high = own.se or (None, None)
             table.add_row(
                 name if phase == "search" else f"  on the {phase} items",
                 str(own.n_items),
                 str(own.n_documents),
-                f"{low:.3f}–{high:.3f}",
-                f"{own.worst_se:.3f}",
-                f"{own.unpaired:.3f}",
-                f"{own.paired:.3f}",
+                "–" if low is None else f"{low:.3f}–{high:.3f}",
+                _number(own.worst_se),
+                _number(own.unpaired),
+                _number(own.paired),
             )
     return table
+
+
+def _number(number: float | None) -> str:
+    return "–" if number is None else f"{number:.3f}"
 
 
 def _seconds(span: Span) -> str:

@@ -13,3 +13,8 @@ def default_run_dir(config: Path) -> Path:
 def default_statistics_dir() -> Path:
     """Where statistics of text are kept unless an experiment says otherwise."""
     return user_cache("statistics")
+
+
+def default_banks_dir(config: Path) -> Path:
+    """Where the item banks of an experiment file lie unless `--out` says otherwise."""
+    return Path("runs") / f"{config.stem}.banks"

@@ -15,6 +15,7 @@ from evomerge.checkpoint.vocabulary_alignment import align
 from evomerge.config.experiment import Experiment
 from evomerge.errors import ModelError
 from evomerge.merge.statistics import BASE, Kind
+from evomerge.records import NO_CODE, Permissions
 from evomerge.run.build import computing_dtype, fingerprint_models
 from evomerge.run.needed import Needed, needed, statistics_digests
 from evomerge.run.validate import load_experiment
@@ -23,7 +24,9 @@ from evomerge.scoring.statistics import collect_activations, collect_fisher, col
 from evomerge.scoring.texts import read_sequences
 
 
-def prepare_experiment(config: Path, overrides: Sequence[str]) -> list[dict[str, Any]]:
+def prepare_experiment(
+    config: Path, overrides: Sequence[str], permissions: Permissions = NO_CODE
+) -> list[dict[str, Any]]:
     """Collect what is missing of an experiment's statistics; a row of JSON values for each.
 
     Raises:
@@ -32,7 +35,7 @@ def prepare_experiment(config: Path, overrides: Sequence[str]) -> list[dict[str,
         ModelError: a model cannot be read.
         InfrastructureError: the statistics cannot be written.
     """
-    experiment = load_experiment(config, overrides)
+    experiment = load_experiment(config, overrides, permissions)
     dtype = computing_dtype(experiment)
     digests = statistics_digests(experiment, dtype, fingerprint_models(experiment))
     wanted = needed(experiment, digests)

@@ -12,6 +12,7 @@ from evomerge.records import Comparison, Failure, Phase, Progress
 from evomerge.run.calibration import objectives_of
 from evomerge.run.directory import read_run
 from evomerge.run.view import Spectator, comparison, history
+from evomerge.tracking.directions import arrow
 from evomerge.tracking.table import front_table, to_json
 
 N_MESSAGES = 5
@@ -73,7 +74,7 @@ def print_status(status: Mapping[str, Any]) -> None:
     holder = f" (held by {status['holder']})" if status["holder"] else ""
     console.print(f"{status['run_dir']}: {status['state']}{holder}", soft_wrap=True, markup=False)
     console.print(f"evaluations  {status['n_done']}/{status['n_total']}")
-    if status["phase"] != "search":
+    if status["phase"] != "search" and status["state"] != "finished":
         console.print(f"phase        {status['phase']}")
     for name, word in (("n_rescored", "selection"), ("n_tested", "test")):
         if status[name]:
@@ -82,8 +83,10 @@ def print_status(status: Mapping[str, Any]) -> None:
         console.print(f"failed       {count} × {reason}")
     for message in status["messages"]:
         console.print(f"             {message}", soft_wrap=True)
+    if status["n_feasible"] is not None:
+        console.print(f"feasible     {status['n_feasible']} candidates meet every bound")
     for name, best in status["best"].items():
-        console.print(f"best         {name} {best:.3f}")
+        console.print(f"best         {arrow(name, {*status['minimised']})} {best:.3f}")
     console.print(f"front        {status['n_front']} members")
     console.print(f"hypervolume  {status['hypervolume']:.4f}")
 
@@ -108,8 +111,14 @@ def _n_results(state: RunState, phase: Phase) -> int:
 
 def _standing(last: Progress | None) -> dict[str, Any]:
     if last is None:
-        return {"best": {}, "n_front": 0, "hypervolume": 0.0}
-    return {"best": dict(last.best), "n_front": last.n_front, "hypervolume": last.hypervolume}
+        return {"best": {}, "minimised": [], "n_feasible": None, "n_front": 0, "hypervolume": 0.0}
+    return {
+        "best": dict(last.best),
+        "minimised": sorted(last.minimised),
+        "n_feasible": last.n_feasible,
+        "n_front": last.n_front,
+        "hypervolume": last.hypervolume,
+    }
 
 
 def _messages(state: RunState) -> list[str]:

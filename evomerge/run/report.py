@@ -10,8 +10,9 @@ from evomerge.errors import InfrastructureError
 from evomerge.records import Comparison
 from evomerge.run.directory import FRONT_JSON, FRONT_PAGE, FRONT_PICTURE
 from evomerge.tracking.page import front_page
+from evomerge.tracking.ranking import ranked
 from evomerge.tracking.still import front_png
-from evomerge.tracking.table import front_table, ranked, to_json
+from evomerge.tracking.table import front_table, to_json
 from evomerge.tracking.target import EXPERIMENT, tracking_uri, without_credentials
 
 

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean
 
+from evomerge.records import Estimate
+
 Z = 1.96
 """The two-sided 5 % point of the normal distribution."""
 
@@ -26,10 +28,10 @@ FEWEST_DISAGREEMENTS = 6
 
 @dataclass(frozen=True)
 class Resolution:
-    """What an objective's mean over `n_items` of `n_documents` items can tell.
+    """What an objective's score over `n_items` of `n_documents` items can tell; None: not known.
 
     Args:
-        worst_se: the standard error if half of all answers are right.
+        worst_se: the standard error if half of all answers are right; None for other scores.
         se: that of the probed models, the smallest and the largest.
         of_task_se: the largest of them as an error about the mean over all documents of the task:
             zero where all are scored.
@@ -39,11 +41,11 @@ class Resolution:
 
     n_items: int
     n_documents: int
-    worst_se: float
-    se: tuple[float, float]
-    of_task_se: float
-    unpaired: float
-    paired: float
+    worst_se: float | None
+    se: tuple[float, float] | None
+    of_task_se: float | None
+    unpaired: float | None
+    paired: float | None
 
 
 def resolution(
@@ -58,16 +60,46 @@ def resolution(
         disagreement: δ of two candidates.
     """
     errors = [binomial_se(p, n_items) for p in means]
-    left_out = (n_documents - n_items) / max(n_documents - 1, 1)
     return Resolution(
         n_items=n_items,
         n_documents=n_documents,
         worst_se=binomial_se(0.5, n_items),
         se=(min(errors), max(errors)),
-        of_task_se=max(errors) * math.sqrt(left_out),
+        of_task_se=max(errors) * _left_out(n_items, n_documents),
         unpaired=Z * math.sqrt(2) * max(errors),
         paired=max(Z * math.sqrt(disagreement / n_items), FEWEST_DISAGREEMENTS / n_items),
     )
+
+
+def resolution_of_scores(
+    n_items: int, n_documents: int, scores: Sequence[Estimate], disagreement: float | None
+) -> Resolution:
+    """The same for scores that are no share of right answers.
+
+    Their standard errors shrink with the root of the number of items.
+
+    Args:
+        n_items: at least one.
+        n_documents: how many the benchmark has, not below `n_items`.
+        scores: of the probed models, on the items that were probed.
+        disagreement: δ of two candidates; None where the score is no mean.
+    """
+    errors = [own.se * math.sqrt(own.n / n_items) for own in scores if math.isfinite(own.se)]
+    largest = max(errors, default=None)
+    return Resolution(
+        n_items=n_items,
+        n_documents=n_documents,
+        worst_se=None,
+        se=(min(errors), max(errors)) if errors else None,
+        of_task_se=None if largest is None else largest * _left_out(n_items, n_documents),
+        unpaired=None if largest is None else Z * math.sqrt(2) * largest,
+        paired=None if disagreement is None else Z * math.sqrt(disagreement / n_items),
+    )
+
+
+def _left_out(n_items: int, n_documents: int) -> float:
+    """The error about all documents, as a part of the one about ever more of them."""
+    return math.sqrt((n_documents - n_items) / max(n_documents - 1, 1))
 
 
 def binomial_se(p: float, n: int) -> float:

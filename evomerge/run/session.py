@@ -79,7 +79,7 @@ class Session:
         history(self._record.state, objectives, spectator)
         tracker = open_trackers(self._run_dir, self._plan)
         started = self._record.state.started
-        for line in changed_versions(started.versions if started else {}):
+        for line in (*self._plan.notes, *changed_versions(started.versions if started else {})):
             tracker.note(line)
         try:
             with seen_through():

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from evomerge.errors import InfrastructureError, UsageError
 from evomerge.journal.events import Started
+from evomerge.records import NO_CODE, Permissions
 from evomerge.run.build import (
     load_experiment_tasks,
     make_plan,
@@ -22,7 +23,12 @@ from evomerge.run.session import Session
 from evomerge.run.validate import load_experiment
 
 
-def run_experiment(config: Path, overrides: Sequence[str], out: Path | None) -> int:
+def run_experiment(
+    config: Path,
+    overrides: Sequence[str],
+    out: Path | None,
+    permissions: Permissions = NO_CODE,
+) -> int:
     """Run an experiment, or continue it where its directory holds it already; the exit code.
 
     Raises:
@@ -33,8 +39,8 @@ def run_experiment(config: Path, overrides: Sequence[str], out: Path | None) -> 
     run_dir = out or default_run_dir(config)
     try:
         with interruptible(), writing(run_dir) as record:
-            experiment = load_experiment(config, overrides)
-            benchmarks = load_experiment_tasks(experiment)
+            experiment = load_experiment(config, overrides, permissions)
+            benchmarks = load_experiment_tasks(experiment, permissions)
             plan = make_plan(experiment, benchmarks)
             if record.state.started is None:
                 _copy(config, run_dir / CONFIG_NAME)
@@ -46,7 +52,7 @@ def run_experiment(config: Path, overrides: Sequence[str], out: Path | None) -> 
         return interruption.exit_code
 
 
-def resume_run(path: Path) -> int:
+def resume_run(path: Path, permissions: Permissions = NO_CODE) -> int:
     """Continue the run in a directory, or the run of an experiment file; the exit code.
 
     Raises:
@@ -63,7 +69,7 @@ def resume_run(path: Path) -> int:
             plan = Plan.from_json(started.experiment)
             if record.state.finished:
                 return Session(run_dir, record, plan, {}).run()
-            benchmarks = load_experiment_tasks(plan.experiment)
+            benchmarks = load_experiment_tasks(plan.experiment, permissions)
             require_unchanged(plan, make_plan(plan.experiment, benchmarks).fingerprints)
             return Session(run_dir, record, plan, benchmarks).run()
     except Interrupted as interruption:

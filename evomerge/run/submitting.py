@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from evomerge.config.read import read_experiment
 from evomerge.errors import ConfigError, InfrastructureError, UsageError
+from evomerge.records import NO_CODE, Permissions
 from evomerge.run.places import default_run_dir
 from evomerge.workers.jobs import JobEnd, JobServer
 
@@ -29,6 +30,7 @@ class Submission:
         workers: a number, or `auto`.
         overrides: `key.path=value` each.
         working_dir: a folder that is uploaded, in which `config` lies.
+        permissions: what tasks may do there beyond templates.
     """
 
     config: str
@@ -36,6 +38,7 @@ class Submission:
     workers: str
     overrides: tuple[str, ...] = ()
     working_dir: Path | None = None
+    permissions: Permissions = NO_CODE
 
     @property
     def command(self) -> str:
@@ -43,7 +46,7 @@ class Submission:
         sets = ["address=auto", f"workers={self.workers}", *self.overrides]
         words = ["python", "-m", "evomerge", "run", self.config]
         words += [word for override in sets for word in ("--set", override)]
-        return shlex.join([*words, "--out", self.run_dir])
+        return shlex.join([*words, "--out", self.run_dir, *self.permissions.flags])
 
 
 def submission(
@@ -53,6 +56,7 @@ def submission(
     overrides: Sequence[str] = (),
     out: Path | None = None,
     working_dir: Path | None = None,
+    permissions: Permissions = NO_CODE,
 ) -> Submission:
     """What to ask of the cluster, with as much checked as can be seen from here.
 
@@ -72,6 +76,7 @@ def submission(
         workers=workers,
         overrides=tuple(overrides),
         working_dir=working_dir,
+        permissions=permissions,
     )
 
 

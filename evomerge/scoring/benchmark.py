@@ -10,14 +10,16 @@ from pathlib import Path
 from lm_eval.api.instance import Instance
 from lm_eval.api.metrics import brier_score
 from lm_eval.api.task import ConfigurableTask
+from transformers import PreTrainedTokenizerBase
 
 from evomerge.errors import ScoringError
-from evomerge.records import Measure, measure_key
+from evomerge.records import NO_CODE, Measure, Permissions, measure_key
 from evomerge.scoring.catalogue import Catalogue, LocalGroup
+from evomerge.scoring.chat import chat_template
 from evomerge.scoring.check import wanted_aggregate
-from evomerge.scoring.lm_eval_tasks import TASK_ERRORS, load_task, quiet, set_fewshot
+from evomerge.scoring.lm_eval_tasks import TASK_ERRORS, load_task, quiet, seeded, set_fewshot
 from evomerge.scoring.metrics import Metric
-from evomerge.scoring.permissions import NOTHING, Permissions, require_allowed
+from evomerge.scoring.permissions import require_allowed
 from evomerge.scoring.task_files import LocalTask
 from evomerge.scoring.task_group import TaskGroup, make_group
 from evomerge.scoring.tokens import TokenisedItems
@@ -187,11 +189,25 @@ class Setting:
         num_fewshot: solved examples before each question; None leaves it to each task.
         seed: of the few-shot draws.
         permissions: what tasks may do beyond templates.
+        chat: whose chat template prompts are put into, each example a turn; None for none.
     """
 
     num_fewshot: int | None = None
     seed: int = FEWSHOT_SEED
-    permissions: Permissions = NOTHING
+    permissions: Permissions = NO_CODE
+    chat: PreTrainedTokenizerBase | None = None
+
+    @property
+    def request_options(self) -> dict[str, object]:
+        """What lm-eval is told when it builds the requests."""
+        if self.chat is None:
+            return {}
+        template = chat_template(self.chat)
+        return {
+            "apply_chat_template": True,
+            "fewshot_as_multiturn": True,
+            "chat_template": template,
+        }
 
 
 def load_benchmarks(
@@ -200,7 +216,8 @@ def load_benchmarks(
     tasks_path: Path | None,
     num_fewshot: int | None = None,
     metrics: Mapping[str, Sequence[str | None]] | None = None,
-    permissions: Permissions = NOTHING,
+    permissions: Permissions = NO_CODE,
+    chat: PreTrainedTokenizerBase | None = None,
     seed: int = FEWSHOT_SEED,
 ) -> dict[str, TaskBenchmark]:
     """Load tasks and build the requests of all their documents, as `simple_evaluate` would.
@@ -216,6 +233,8 @@ def load_benchmarks(
             (`exact_match`, `output_length`), a name and filter (`exact_match,strict-match`), or
             None for the task's first, which is the default.
         permissions: what tasks may do beyond templates.
+        chat: tokenizer whose chat template prompts are put into, each solved example a turn of its
+            own, as with lm-eval's `apply_chat_template`; None for plain text.
         seed: of the few-shot draws.
 
     Raises:
@@ -224,7 +243,7 @@ def load_benchmarks(
             items, fixes another number of few-shot examples, or its data are missing or malformed.
     """
     catalogue = Catalogue(tasks_path)
-    setting = Setting(num_fewshot, seed, permissions)
+    setting = Setting(num_fewshot, seed, permissions, chat)
     benchmarks: dict[str, TaskBenchmark] = {}
     for name in dict.fromkeys(names):
         found, wanted = catalogue.read(name), tuple((metrics or {}).get(name, (None,)))
@@ -250,10 +269,11 @@ def _number(result: object) -> float:
 
 def _load(local: LocalTask, wanted: Sequence[str | None], setting: Setting) -> Benchmark:
     require_allowed(local, setting.permissions)
-    task = load_task(local)
-    set_fewshot(local.name, task, setting.num_fewshot, setting.seed)
-    metrics = choose_metrics(local.name, task, wanted)
-    requests = _build_requests(local.name, task)
+    with seeded():
+        task = load_task(local)
+        set_fewshot(local.name, task, setting.num_fewshot, setting.seed)
+        metrics = choose_metrics(local.name, task, wanted)
+        requests = _build_requests(local.name, task, setting.request_options)
     return Benchmark(
         name=local.name,
         task=task,
@@ -276,11 +296,13 @@ def _load_group(group: LocalGroup, wanted: Sequence[str | None], setting: Settin
     return make_group(group.name, parts, by_size=by_size)
 
 
-def _build_requests(name: str, task: ConfigurableTask) -> list[tuple[Instance, ...]]:
+def _build_requests(
+    name: str, task: ConfigurableTask, options: Mapping[str, object]
+) -> list[tuple[Instance, ...]]:
     """Each document's requests, in the order of their index."""
     try:
         with quiet():
-            task.build_all_requests()
+            task.build_all_requests(**options)
     except TASK_ERRORS as error:
         raise ScoringError(
             f"lm-eval cannot build the prompts of task {name!r}: {type(error).__name__}: {error}; "

@@ -68,6 +68,10 @@ class Catalogue:
         self._tasks_path = tasks_path
         self._local = find_tasks(tasks_path) if tasks_path else {}
 
+    def is_local(self, name: str) -> bool:
+        """Whether the folder defines this name."""
+        return name in self._local
+
     def read(self, name: str) -> LocalTask | LocalGroup:
         """The task or group of a name, read without running anything.
 

@@ -6,9 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from evomerge.errors import Problem, ScoringError
+from evomerge.records import NO_CODE, Permissions
 from evomerge.scoring.catalogue import Aggregate, Catalogue, LocalGroup
 from evomerge.scoring.metrics import OUR_MEASURES, OUR_OUTPUT_TYPES
-from evomerge.scoring.permissions import NOTHING, Permissions, require_allowed
+from evomerge.scoring.permissions import require_allowed
 from evomerge.scoring.task_files import FILE_FORMATS, LocalTask
 
 SUPPORTED_OUTPUT_TYPES = (
@@ -21,7 +22,7 @@ def check_benchmarks(
     *,
     tasks_path: Path | None,
     metrics: Mapping[str, Sequence[str | None]] | None = None,
-    permissions: Permissions = NOTHING,
+    permissions: Permissions = NO_CODE,
 ) -> list[Problem]:
     """Everything that is wrong with these tasks and can be seen in their files, cheaply.
 

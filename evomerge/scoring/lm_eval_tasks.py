@@ -56,7 +56,7 @@ def load_task(local: LocalTask) -> ConfigurableTask:
     count_documents(local)
     config = _with_code(local)
     try:
-        with quiet(), _seeded():
+        with quiet():
             task = TaskManager(include_defaults=False).load(config)["tasks"][local.name]
     except TASK_ERRORS as error:
         raise _not_loaded(local, error) from error
@@ -88,6 +88,19 @@ def quiet() -> Iterator[None]:
     """Keep the progress bars of lm-eval and datasets off the terminal."""
     with contextlib.redirect_stderr(io.StringIO()):
         yield
+
+
+@contextlib.contextmanager
+def seeded() -> Iterator[None]:
+    """Global generators as lm-eval seeds them, and afterwards as they were."""
+    python, numpy = random.getstate(), np.random.get_state()
+    random.seed(PYTHON_SEED)
+    np.random.seed(NUMPY_SEED)
+    try:
+        yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
 
 
 def _forbid_internals() -> None:
@@ -161,16 +174,3 @@ def _explained(error: BaseException) -> str:
     """The error and what caused it: `datasets` says only in the cause which column it missed."""
     cause = f" ({error.__cause__})" if error.__cause__ else ""
     return f"{type(error).__name__}: {error}{cause}"
-
-
-@contextlib.contextmanager
-def _seeded() -> Iterator[None]:
-    """Global generators as lm-eval seeds them, and afterwards as they were."""
-    python, numpy = random.getstate(), np.random.get_state()
-    random.seed(PYTHON_SEED)
-    np.random.seed(NUMPY_SEED)
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)

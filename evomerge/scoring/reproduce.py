@@ -7,8 +7,13 @@ from pathlib import Path
 import yaml
 
 from evomerge.errors import InfrastructureError, ScoringError
+from evomerge.records import NO_CODE, Permissions
+from evomerge.scoring.catalogue import Catalogue, LocalGroup
 from evomerge.scoring.check import count_documents
-from evomerge.scoring.task_files import find_tasks, read_task
+from evomerge.scoring.task_files import LocalTask
+from evomerge.scoring.task_yaml import TaskConfig, code_in
+
+_OF_GROUP = ("group", "group_alias", "aggregate_metric_list")
 
 
 def evaluate_command(
@@ -21,12 +26,14 @@ def evaluate_command(
     batch_size: int = 1,
     num_fewshot: int | None = None,
     items: Mapping[str, Sequence[int]] | None = None,
+    chat_template: bool = False,
+    permissions: Permissions = NO_CODE,
 ) -> list[str]:
     """The arguments of the `lm_eval` command that gives a model's scores on some tasks.
 
     Args:
         model_dir: a model folder.
-        tasks: names of tasks.
+        tasks: names of tasks and groups.
         dtype: what the scores were computed in, such as `float32`.
         include_path: folder of the tasks that lm-eval does not bring, as `write_portable_tasks`
             writes it: data files relative to a task's YAML are not found otherwise.
@@ -34,6 +41,8 @@ def evaluate_command(
         batch_size: requests in a batch; in float32 the scores do not depend on it.
         num_fewshot: solved examples before each question; None leaves it to each task.
         items: of each task the items to score; by default all.
+        chat_template: whether prompts are put into the model's chat template.
+        permissions: what the tasks do that lm-eval wants confirmed.
 
     Raises:
         ScoringError: the command would not reproduce the scores of these items.
@@ -47,6 +56,12 @@ def evaluate_command(
         command += ["--num_fewshot", str(num_fewshot)]
     if items is not None:
         command += ["--samples", _samples(tasks, items, num_fewshot)]
+    if chat_template:
+        command += ["--apply_chat_template"]
+    if permissions.unsafe_code:
+        command += ["--confirm_run_unsafe_code"]
+    if permissions.remote_code:
+        command += ["--trust_remote_code"]
     return command
 
 
@@ -55,21 +70,26 @@ def write_portable_tasks(
 ) -> tuple[Path, ...]:
     """Write copies of local tasks that lm-eval can run from any working directory.
 
-    Each is one YAML, includes merged in, whose data files are absolute paths. A task that is not
-    under `tasks_path` needs no copy, for lm-eval brings it, and is left out.
+    Each is one YAML, includes merged in, whose data files are absolute paths; one that names code
+    includes the original. Of a group its tasks are written too, under names that begin with the
+    group's. What is not under `tasks_path` needs no copy, for lm-eval brings it, and is left out.
 
     Raises:
-        ScoringError: a task's YAML is refused (see `read_task`), or a data file is missing.
+        ScoringError: a task's YAML is refused (see `Catalogue.read`), or a data file is missing.
         InfrastructureError: the folder cannot be written.
     """
-    found = find_tasks(tasks_path)
-    texts = {}
+    catalogue = Catalogue(tasks_path)
+    configs: dict[str, TaskConfig] = {}
     for name in dict.fromkeys(names):
-        if name in found:
-            task = read_task(found[name])
-            count_documents(task)
-            text = yaml.safe_dump(task.config, sort_keys=False, allow_unicode=True)
-            texts[out_dir / f"{name}.yaml"] = text
+        if catalogue.is_local(name):
+            found = catalogue.read(name)
+            configs |= _of_group(found) if isinstance(found, LocalGroup) else _of_task(found, name)
+    texts = {
+        out_dir / f"{name.replace('::', '.')}.yaml": yaml.safe_dump(
+            config, sort_keys=False, allow_unicode=True
+        )
+        for name, config in configs.items()
+    }
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
         for path, text in texts.items():
@@ -80,6 +100,23 @@ def write_portable_tasks(
             "then try again"
         ) from error
     return tuple(texts)
+
+
+def _of_group(group: LocalGroup) -> dict[str, TaskConfig]:
+    prefix = f"{group.name}::"
+    named = {prefix + task.name.removeprefix(prefix): task for task in group.tasks}
+    own: TaskConfig = {key: group.config[key] for key in _OF_GROUP if key in group.config}
+    configs = {
+        name: config for n, task in named.items() for name, config in _of_task(task, n).items()
+    }
+    return {group.name: own | {"task": list(named)}, **configs}
+
+
+def _of_task(task: LocalTask, name: str) -> dict[str, TaskConfig]:
+    count_documents(task)
+    plain = {key: value for key, value in task.config.items() if not any(code_in(value))}
+    original = {"include": str(task.path.absolute())} if len(plain) < len(task.config) else {}
+    return {name: original | plain | {"task": name}}
 
 
 def _samples(

@@ -5,17 +5,18 @@ A child is found by the tag of its candidate before it is made, and only what it
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Run
 
 from evomerge.records import Comparison, Member
+from evomerge.tracking.directions import has_mean
 from evomerge.tracking.drawing import heatmap_svg
 from evomerge.tracking.entities import member_params, member_values, missing_params
+from evomerge.tracking.ranking import ranked
 from evomerge.tracking.store import RUN_TAG, RunTags, only_one
-from evomerge.tracking.table import ranked
 
 CANDIDATE_TAG = "evomerge.candidate"
 MOST = 100
@@ -59,7 +60,8 @@ class Children:
             name = f"front {rank:0{digits}} {candidate}"
             # MLflow lists the youngest first: that shall be the best.
             child = known.get(candidate) or self._create(candidate, name, time_ms - rank)
-            self._fill(child, name, member, time_ms)
+            values = member_values(member, has_mean=has_mean(comparison))
+            self._fill(child, name, member, values, time_ms)
         self._known()
 
     def _known(self) -> dict[str, Run]:
@@ -83,11 +85,13 @@ class Children:
             self._experiment, start_time=start_ms, tags=tags, run_name=name
         )
 
-    def _fill(self, child: Run, name: str, member: Member, time_ms: int) -> None:
+    def _fill(
+        self, child: Run, name: str, member: Member, values: Mapping[str, float], time_ms: int
+    ) -> None:
         run_id, known = child.info.run_id, child.data.metrics
         metrics = [
             Metric(key, value, time_ms, 0)
-            for key, value in member_values(member).items()
+            for key, value in values.items()
             if known.get(key) != value
         ]
         params = missing_params(member_params(member), child.data.params)

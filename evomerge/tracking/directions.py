@@ -1,9 +1,9 @@
 """Which way each objective is better, what is held to a bound, and how both are written."""
 
 import math
-from collections.abc import Mapping, Set
+from collections.abc import Set
 
-from evomerge.records import Bound, Comparison, Estimate, Measure, Member
+from evomerge.records import Bound, Comparison, Estimate, Measure
 
 _ACCURACY = Measure(is_share=True)
 UP, DOWN = "↑", "↓"
@@ -63,9 +63,9 @@ def feasibility(comparison: Comparison) -> str:
         return ""
     bounds = ", ".join(f"{name} {bound_text(own)}" for name, own in comparison.bounds.items())
     if comparison.is_feasible:
-        return f"Bounds: {bounds}; every merge on the front meets them on the search items."
+        return f"Every merge on the front meets the bounds: {bounds}."
     return (
-        f"No merge meets every bound ({bounds}) on the search items: shown instead is who misses "
+        f"No merge meets every bound ({bounds}): what is shown as the front are those that miss "
         "them by the least."
     )
 
@@ -75,15 +75,3 @@ def mark(bound: Bound, estimate: Estimate) -> str:
     if not (math.isfinite(bound.limit) and math.isfinite(estimate.mean)):
         return ""
     return MISSED if bound.shortfall(estimate.mean) > 0.0 else MET
-
-
-def constraints_json(member: Member, bounds: Mapping[str, Bound]) -> dict[str, dict[str, object]]:
-    """A member's bounded quantities with whether each is within its bound, as JSON values."""
-    return {
-        name: {
-            **estimate.to_json(),
-            "feasible": {MET: True, MISSED: False, "": None}[mark(bounds[name], estimate)],
-        }
-        for name, estimate in member.constraints.items()
-        if name in bounds
-    }

@@ -5,14 +5,13 @@ Importing this module imports MLflow, which takes seconds.
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import get_args
 
 from mlflow.entities import Metric, Param
 
-from evomerge.records import Estimate, Member, Phase, Progress
+from evomerge.records import Estimate, Member, Progress
 from evomerge.tracking.names import sanitise
+from evomerge.tracking.ranking import PHASES, mean_estimate, scores
 from evomerge.tracking.summary import mean_values
-from evomerge.tracking.table import mean_estimate, scores
 
 
 def progress_metrics(state: Progress) -> Iterator[Metric]:
@@ -26,6 +25,7 @@ def progress_metrics(state: Progress) -> Iterator[Metric]:
         "hypervolume": state.hypervolume,
         "front_size": float(state.n_front),
         "n_failed": float(state.n_failed),
+        **({} if state.n_feasible is None else {"n_feasible": float(state.n_feasible)}),
         **{f"best_{names[name]}": value for name, value in state.best.items()},
         **{f"n_failed_{reasons[reason]}": float(n) for reason, n in state.failures.items()},
     }
@@ -34,14 +34,19 @@ def progress_metrics(state: Progress) -> Iterator[Metric]:
             yield Metric(key, value, round(state.time_s * 1000), state.n_done)
 
 
-def member_values(member: Member) -> dict[str, float]:
-    """The metrics of a member of the front by name: means, standard errors, numbers of items."""
-    phases = [(phase, scores(member, phase)) for phase in get_args(Phase)]
-    values = {
-        key: value
-        for phase, estimates in phases
-        for key, value in _estimate_values(phase, estimates).items()
-    }
+def member_values(member: Member, *, has_mean: bool = True) -> dict[str, float]:
+    """The metrics of a member of the front by name: means, standard errors, numbers of items.
+
+    The mean over the objectives is there where it says something, and what is missing to the bounds
+    where there are some.
+    """
+    values = {"violation": member.violation} if member.constraints else {}
+    for phase in PHASES:
+        estimates = scores(member, phase)
+        values |= _estimate_values(phase, estimates)
+        own = [estimates[name] for name in member.objectives if name in estimates]
+        if has_mean and own:
+            values[f"{phase}/mean"] = mean_estimate(own).mean
     return {key: value for key, value in values.items() if math.isfinite(value)}
 
 
@@ -73,7 +78,7 @@ def _estimate_values(phase: str, estimates: Mapping[str, Estimate]) -> dict[str,
     if not estimates:
         return {}
     names = sanitise(estimates)
-    values = {f"{phase}/mean": mean_estimate([*estimates.values()]).mean}
+    values: dict[str, float] = {}
     for name, estimate in estimates.items():
         values[f"{phase}/{names[name]}"] = estimate.mean
         values[f"{phase}_se/{names[name]}"] = estimate.se

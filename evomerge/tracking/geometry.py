@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from evomerge.records import Comparison, Member, Phase
 from evomerge.tracking.directions import measure_of
 from evomerge.tracking.placement import place_labels
-from evomerge.tracking.table import UNKNOWN, ranked, ranked_baselines, scores
+from evomerge.tracking.ranking import UNKNOWN, ranked, ranked_baselines, scores
+
+BARRED = "misses a bound"
+"""What pictures call who is not on the front for that reason."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,16 @@ class Scene:
     baselines: tuple[Mark, ...]
     dominated: tuple[Mark, ...]
     signs: tuple[int, int] = (1, 1)
+
+    @property
+    def beaten(self) -> tuple[Mark, ...]:
+        """The dominated that meet every bound."""
+        return tuple(mark for mark in self.dominated if mark.member.violation == 0.0)
+
+    @property
+    def barred(self) -> tuple[Mark, ...]:
+        """Those that are not on the front as they miss a bound."""
+        return tuple(mark for mark in self.dominated if mark.member.violation > 0.0)
 
     def corners(self) -> list[tuple[float, float]]:
         """The corner line of what the front attains."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from html import escape
 
 from evomerge.records import Estimate, Member, Recipe
+from evomerge.tracking.ranking import scores
 from evomerge.tracking.summary import means_by_expert
 from evomerge.tracking.table import text_of
 
@@ -11,9 +12,11 @@ from evomerge.tracking.table import text_of
 def hover_text(name: str, member: Member) -> str:
     """Name, scores and a summary of the recipe, in the few tags that plotly understands."""
     lines = [f"<b>{escape(name)}</b>"]
-    lines += _score_lines(member.objectives, "search")
+    lines += _score_lines(scores(member, "search"), "search")
     lines += _score_lines(member.selection, "selection")
     lines += _score_lines(member.test, "test")
+    if member.violation > 0.0:
+        lines.append(f"misses its bounds by {member.violation:.3f} of them")
     return "<br>".join([*lines, *recipe_lines(member.recipe)])
 
 

@@ -1,26 +1,29 @@
 """The front as one HTML page that works offline: figures, heat maps, table."""
 
 import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from html import escape
+from itertools import zip_longest
 
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
-from evomerge.records import Comparison, Estimate, Member, Phase
+from evomerge.records import Comparison, Member, Phase
+from evomerge.tracking.directions import feasibility, heading, legend
 from evomerge.tracking.figures import coordinates_figure, front_figure
 from evomerge.tracking.heatmap import heatmap_json
 from evomerge.tracking.page_parts import SCRIPT, STYLE
-from evomerge.tracking.table import (
+from evomerge.tracking.ranking import (
     BEST,
-    UNKNOWN,
-    mean_estimate,
+    best_hint,
+    best_means,
     phases_of,
     ranked,
     ranked_baselines,
     scores,
-    text_of,
 )
+from evomerge.tracking.table import cells, columns, mean_column
 
 _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
@@ -48,7 +51,7 @@ def front_page(comparison: Comparison, title: str) -> str:
 <title>{escape(title)} · evomerge</title>
 <style>{STYLE}</style></head><body><main>
 <header><p class="brand">evomerge</p><h1>{escape(title)}</h1>
-<p class="lead">{_lead(comparison)}</p></header>
+<p class="lead">{_lead(comparison)}</p>{_feasibility(comparison)}</header>
 <section><div class="bar"><h2>The front</h2><div class="switch">{switch}</div></div>
 <div id="front"></div></section>
 {_coordinates_section(comparison)}
@@ -56,7 +59,8 @@ def front_page(comparison: Comparison, title: str) -> str:
 <p class="hint">Layer groups down, experts across. Click a point or a row to choose a merge.</p>
 <div id="heat"></div></section>
 <section><h2>All numbers</h2>
-<p class="hint">Mean ± one standard error. {BEST} has the best mean before the test.</p>
+<p class="hint">Mean ± one standard error; {legend(comparison)}. {best_hint(comparison)}
+Of the front's scores the best are bold.</p>
 <div class="scroll">{_table(comparison, phases)}</div></section>
 </main>
 <script type="application/json" id="data">{_data(drawn, phases)}</script>
@@ -71,7 +75,7 @@ def _lead(comparison: Comparison) -> str:
         f"{_plural(len(comparison.front), 'merge')} on the front of "
         f"{escape(' × '.join(comparison.objectives))}, "
         f"{_dominated(len(comparison.dominated))}, "
-        f"{_plural(len(comparison.baselines), 'baseline')}; larger is better. "
+        f"{_plural(len(comparison.baselines), 'baseline')}; {legend(comparison)}. "
         f"<b>Search</b> scores{_items(comparison, 'search')} steered the search and flatter it."
     )
     phases = phases_of(comparison)
@@ -86,6 +90,12 @@ def _lead(comparison: Comparison) -> str:
         f"{counts} <b>Test</b> scores{_items(comparison, 'test')} are from items that the search "
         "never saw. Error bars are one standard error."
     )
+
+
+def _feasibility(comparison: Comparison) -> str:
+    found = feasibility(comparison)
+    kind = "lead" if comparison.is_feasible else "lead missed"
+    return f'<p class="{kind}">{escape(found)}</p>' if found else ""
 
 
 def _evenly(members: tuple[Member, ...], n_most: int) -> tuple[Member, ...]:
@@ -143,17 +153,24 @@ def _plain(figure: go.Figure) -> object:
 
 
 def _table(comparison: Comparison, phases: tuple[Phase, ...]) -> str:
-    names = (*comparison.objectives, "mean")
+    names = [heading(comparison, name) for name in columns(comparison)]
+    names += mean_column(comparison)
     top = "".join(
         f'<th colspan="{len(names)}" class="{phase}">{phase} items</th>' for phase in phases
     )
     head = "".join(f"<th>{escape(name)}</th>" for _ in phases for name in names)
+    best = {phase: best_means(comparison, phase) for phase in phases}
     front = [
-        _row((f"{BEST} " if rank == 0 else "") + name, member, comparison.objectives, phases)
+        _row(
+            (f"{BEST} " if rank == 0 else "") + name,
+            member,
+            cells(comparison, member, phases),
+            _bests(comparison, member, best),
+        )
         for rank, (name, member) in enumerate(ranked(comparison))
     ]
     baselines = [
-        _row(name, member, comparison.objectives, phases, "baseline")
+        _row(name, member, cells(comparison, member, phases), kind="baseline")
         for name, member in ranked_baselines(comparison)
     ]
     return (
@@ -162,20 +179,30 @@ def _table(comparison: Comparison, phases: tuple[Phase, ...]) -> str:
     )
 
 
+def _bests(
+    comparison: Comparison, member: Member, best: Mapping[Phase, Mapping[str, float]]
+) -> Iterator[bool]:
+    """Of each cell of a row, whether its score is the best of the front in that phase."""
+    for phase, means in best.items():
+        known = scores(member, phase)
+        for name in comparison.objectives:
+            yield name in known and known[name].mean == means.get(name)
+        yield from [False] * (len(comparison.bounds) + len(mean_column(comparison)))
+
+
 def _row(
     name: str,
     member: Member,
-    objectives: tuple[str, ...],
-    phases: tuple[Phase, ...],
+    texts: Sequence[str],
+    bests: Iterable[bool] = (),
     kind: str = "front",
 ) -> str:
-    cells = [f"<td>{escape(name)}</td>"]
-    for phase in phases:
-        estimates = [scores(member, phase).get(name, UNKNOWN) for name in objectives]
-        cells += [_cell(estimate) for estimate in (*estimates, mean_estimate(estimates))]
-    return f'<tr class="{kind}" data-id="{escape(member.id)}">{"".join(cells)}</tr>'
+    marked = zip_longest(texts, bests, fillvalue=False)
+    row = "".join(_cell(str(text), is_best=bool(is_best)) for text, is_best in marked)
+    return f'<tr class="{kind}" data-id="{escape(member.id)}"><td>{escape(name)}</td>{row}</tr>'
 
 
-def _cell(estimate: Estimate) -> str:
-    mean, _, error = text_of(estimate).partition(" ")
-    return f"<td>{mean} <small>{error}</small></td>"
+def _cell(text: str, *, is_best: bool) -> str:
+    mean, _, error = text.partition(" ")
+    shown = f"<b>{mean}</b>" if is_best else mean
+    return f"<td>{shown} <small>{escape(error)}</small></td>"

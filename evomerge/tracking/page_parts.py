@@ -1,6 +1,6 @@
 """The style sheet and the script of the front's page."""
 
-from evomerge.tracking.style import BASELINE, FONT, FRONT, GRID, INK, MUTED
+from evomerge.tracking.style import BASELINE, FONT, FRONT, GRID, INK, MISSED, MUTED
 
 STYLE = f"""
 * {{ box-sizing: border-box; }}
@@ -10,6 +10,7 @@ main {{ max-width: 1180px; margin: 0 auto; padding: 36px 24px 64px; }}
 h1 {{ margin: 2px 0 6px; font-size: 30px; line-height: 1.2; letter-spacing: -.01em; }}
 h2 {{ margin: 0; font-size: 18px; }}
 .lead {{ margin: 0 0 20px; max-width: 105ch; color: #475569; }}
+.missed {{ color: {MISSED}; font-weight: 600; }}
 .hint {{ margin: 2px 0 10px; color: {MUTED}; font-size: 14px; }}
 section {{ background: white; border: 1px solid {GRID}; border-radius: 14px; padding: 18px 22px;
   margin: 0 0 18px; box-shadow: 0 1px 2px rgba(15, 23, 42, .04); }}

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 from evomerge.records import Comparison, Phase
 from evomerge.tracking.directions import heading
-from evomerge.tracking.geometry import Mark, Scene, baseline_positions, scene, window
+from evomerge.tracking.geometry import BARRED, Mark, Scene, baseline_positions, scene, window
+from evomerge.tracking.ranking import STARRED, phases_of
 from evomerge.tracking.style import (
     BASELINE,
     BASELINE_INK,
@@ -21,7 +22,6 @@ from evomerge.tracking.style import (
     INK,
     MUTED,
 )
-from evomerge.tracking.table import phases_of
 
 _DPI = 160
 _MARKERS = ("D", "s", "^", "P", "p", "h", "v")
@@ -67,16 +67,16 @@ def front_png(comparison: Comparison, path: Path, phase: Phase | None = None) ->
 
 def _draw(plot: Axes, shown: Scene, *, labelled: bool) -> None:
     _prepare(plot, shown)
-    if shown.dominated:
-        xs, ys = _xy(shown.dominated)
-        plot.scatter(xs, ys, s=20, color=DOMINATED, alpha=0.4, lw=0, label="dominated")
+    for marks, label, marker in ((shown.beaten, "dominated", "o"), (shown.barred, BARRED, "x")):
+        if marks:
+            plot.scatter(*_xy(marks), s=20, color=DOMINATED, alpha=0.4, marker=marker, label=label)
     corners = np.array(shown.corners()).reshape(-1, 2)
     plot.plot(*corners.T, color=FRONT_LINE, lw=1.2, ls=":", zorder=1)
     _draw_baselines(plot, shown, labelled=labelled)
     _bars(plot, shown.front, FRONT)
     size = 70 if labelled else 34
     _dots(plot, shown.front[1:], "front", FRONT, size=size)
-    _dots(plot, shown.front[:1], "best mean before the test", FRONT, size=2.5 * size, marker="*")
+    _dots(plot, shown.front[:1], STARRED, FRONT, size=2.5 * size, marker="*")
 
 
 def _prepare(plot: Axes, shown: Scene) -> None:

@@ -10,5 +10,6 @@ DOMINATED = "#94a3b8"
 BASELINE = "#ea580c"
 BASELINE_INK = "#9a3412"
 BASELINES = ("#ea580c", "#0d9488", "#be185d", "#a16207", "#0369a1", "#15803d", "#7c3aed", "#b91c1c")
+MISSED = "#b91c1c"
 SEQUENTIAL = ("#ffffff", "#c7d2fe", "#818cf8", "#4338ca", "#1e1b4b")
 DIVERGING = ("#7c2d12", "#f97316", "#ffffff", "#818cf8", "#1e1b4b")

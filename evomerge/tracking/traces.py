@@ -1,21 +1,32 @@
 """The traces of the interactive figures."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
 from evomerge.records import Comparison, Member, Phase
+from evomerge.tracking.directions import has_mean, heading
 from evomerge.tracking.geometry import (
+    BARRED,
     Mark,
     Scene,
     Window,
     baseline_positions,
 )
 from evomerge.tracking.hover import hover_text
+from evomerge.tracking.ranking import (
+    STARRED,
+    UNKNOWN,
+    Scale,
+    place,
+    ranked,
+    ranked_baselines,
+    scale,
+    scores,
+)
 from evomerge.tracking.style import BASELINE, BASELINE_INK, BASELINES, DOMINATED, FRONT, FRONT_LINE
-from evomerge.tracking.table import UNKNOWN, ranked, ranked_baselines, scores
 
-_BEST = "best mean before the test"
 _SYMBOLS = ("diamond", "square", "triangle-up", "cross", "pentagon", "hexagon", "triangle-down")
 
 
@@ -30,12 +41,12 @@ def scatter(shown: Scene, view: Window) -> list[go.Scatter]:
         **_error_bars(shown.baselines, BASELINE),
     }
     labels = _points(shown.baselines, "baselines", style)
-    return [_dominated(shown), _stairs(shown), labels, *_front(shown, size=12)]
+    return [*_dominated(shown), _stairs(shown), labels, *_front(shown, size=12)]
 
 
 def small_scatter(shown: Scene, *, legend: bool) -> list[go.Scatter]:
     """The traces of one plot of many: the baselines are named in the legend, not at the points."""
-    traces = [_dominated(shown), _stairs(shown)]
+    traces = [*_dominated(shown), _stairs(shown)]
     for index, mark in enumerate(shown.baselines):
         traces.append(_points((mark,), mark.name, {"marker": _baseline_marker(index)}))
     traces += _front(shown, size=9)
@@ -59,13 +70,14 @@ def dots(comparison: Comparison, phase: Phase) -> list[go.Scatter]:
 
 def coordinates(comparison: Comparison, phase: Phase) -> list[go.Scatter]:
     """One line for each member across the objectives, the front on top."""
-    lines = [_web(comparison.dominated)] if phase == "search" and comparison.dominated else []
+    axes = _Axes.of(comparison, phase)
+    lines = [_web(comparison.dominated, axes)] if phase == "search" and comparison.dominated else []
     for index, (name, member) in enumerate(ranked_baselines(comparison)):
         style = {"color": BASELINES[index % len(BASELINES)], "width": 2, "dash": "dot"}
-        lines.append(_line(name, member, phase, style, group=name, legend=True))
+        lines.append(_line(name, member, axes, style, group=name, legend=True))
     for index, (name, member) in enumerate(ranked(comparison)):
         style = {"color": FRONT, "width": 3.5 if index == 0 else 2}
-        lines.append(_line(name, member, phase, style, group="front", legend=index == 0))
+        lines.append(_line(name, member, axes, style, group="front", legend=index == 0))
         lines[-1].opacity = 1.0 if index == 0 else 0.55
     return lines
 
@@ -73,7 +85,7 @@ def coordinates(comparison: Comparison, phase: Phase) -> list[go.Scatter]:
 def _front(shown: Scene, *, size: int) -> list[go.Scatter]:
     """The front, and its best member as a star."""
     best, others = shown.front[:1], shown.front[1:]
-    groups = ((others, "front", "circle", size), (best, _BEST, "star", size + 6))
+    groups = ((others, "front", "circle", size), (best, STARRED, "star", size + 6))
     traces = []
     for marks, name, symbol, diameter in groups:
         marker = {"symbol": symbol, "size": diameter, "color": FRONT, "line": _edge(1.5)}
@@ -81,9 +93,14 @@ def _front(shown: Scene, *, size: int) -> list[go.Scatter]:
     return traces
 
 
-def _dominated(shown: Scene) -> go.Scatter:
+def _dominated(shown: Scene) -> list[go.Scatter]:
+    """Who is not on the front: dominated, or beyond a bound."""
+    groups = ((shown.beaten, "dominated", "circle"), (shown.barred, BARRED, "x-thin-open"))
     marker = {"size": 7, "color": DOMINATED, "opacity": 0.45}
-    return _points(shown.dominated, "dominated", {"marker": marker})
+    return [
+        _points(marks, name, {"marker": {**marker, "symbol": symbol}})
+        for marks, name, symbol in groups
+    ]
 
 
 def _stairs(shown: Scene) -> go.Scatter:
@@ -134,30 +151,56 @@ def _dot_rows(
     )
 
 
+@dataclass(frozen=True)
+class _Axes:
+    """The axes of parallel coordinates: a heading for each objective, and its ends if it is scaled.
+
+    Objectives that are all shares have one scale and need no ends.
+    """
+
+    phase: Phase
+    headings: Mapping[str, str]
+    ends: Scale
+
+    @classmethod
+    def of(cls, comparison: Comparison, phase: Phase) -> "_Axes":
+        headings = {name: heading(comparison, name) for name in comparison.objectives}
+        return cls(phase, headings, {} if has_mean(comparison) else scale(comparison, phase))
+
+    def points(self, member: Member) -> list[tuple[str, float]]:
+        """The heading and the height of each objective that the member has a score of."""
+        known = scores(member, self.phase)
+        return [
+            (text, place(known[name].mean, self.ends[name]) if self.ends else known[name].mean)
+            for name, text in self.headings.items()
+            if name in known
+        ]
+
+
 def _line(
-    name: str, member: Member, phase: Phase, style: dict[str, object], *, group: str, legend: bool
+    name: str, member: Member, axes: _Axes, style: dict[str, object], *, group: str, legend: bool
 ) -> go.Scatter:
-    estimates = scores(member, phase)
+    points = axes.points(member)
     return go.Scatter(
-        x=list(estimates),
-        y=[estimate.mean for estimate in estimates.values()],
+        x=[text for text, _ in points],
+        y=[height for _, height in points],
         name=group,
         legendgroup=group,
         mode="lines+markers",
         line=style,
-        customdata=[member.id] * len(estimates),
+        customdata=[member.id] * len(points),
         hovertext=hover_text(name, member),
         hoverinfo="text",
         showlegend=legend,
     )
 
 
-def _web(members: Sequence[Member]) -> go.Scatter:
+def _web(members: Sequence[Member], axes: _Axes) -> go.Scatter:
     """The lines of all dominated members as one trace: thousands would stall the browser."""
-    estimates = [estimate for member in members for estimate in (*member.objectives.items(), None)]
+    points = [point for member in members for point in (*axes.points(member), None)]
     return go.Scatter(
-        x=[pair and pair[0] for pair in estimates],
-        y=[pair and pair[1].mean for pair in estimates],
+        x=[point and point[0] for point in points],
+        y=[point and point[1] for point in points],
         name="dominated",
         mode="lines",
         line={"color": DOMINATED, "width": 1},

@@ -203,7 +203,7 @@ def test_a_bank_of_other_items_is_refused(bank) -> None:
     [
         ({"format": "other"}, "ValueError: its format is 'other'"),
         ({"items": [1, 2]}, "2 items with parameters of shapes"),
-        ({"log_prior": [float("nan")] * 4}, "a parameter is not finite"),
+        ({"intercepts": [float("nan")] * 50}, "a parameter is not finite"),
         ({"validation": [{"n": 1}]}, "TypeError"),
         ({"slopes": None}, "an item bank cannot be read"),
     ],

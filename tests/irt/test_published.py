@@ -14,7 +14,7 @@ def simulated() -> tuple[Traits, np.ndarray]:
     ability, slopes = rng.normal(size=(80, 1)), rng.uniform(0.8, 2.0, 40)
     chance = 1 / (1 + np.exp(-slopes * (ability - rng.normal(size=40))))
     responses = rng.random((80, 40)) < chance
-    return fit_traits(responses[:60], 1, histogram=False), responses
+    return fit_traits(responses[:60], 1), responses
 
 
 def mask(n_models: int, n: int) -> np.ndarray:

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from mirt import fit_mirt, fscores
 
 from evomerge.errors import ScoringError
+from evomerge.irt.local import gains
 from evomerge.irt.precision import parameter_errors
-from evomerge.irt.traits import Traits, best_items, fit_traits, normal_nodes
+from evomerge.irt.traits import Traits, best_items, cloud, fit_traits, normal_nodes, with_histogram
 
 
 def traits_of(
@@ -60,33 +61,13 @@ def test_the_predictive_mean_and_error_are_those_of_the_whole_distribution(guess
     assert traits.log_likelihood(seen, right)[0] == pytest.approx(np.log(sum(masses)), abs=1e-12)
 
 
-@pytest.mark.parametrize("guessing", [False, True])
-def test_gains_are_the_expected_drop_of_the_variance(guessing) -> None:
-    """Against asking each item, with the answers' own probabilities."""
-    traits = traits_of(6, 2, seed=2, n_nodes=60, guessing=guessing)
-    seen = np.array([[True, True, False, False, False, False]])
-    right = np.array([[True, False, False, False, False, False]])
-    before = traits.estimates(seen, right).se[0] ** 2
-    for item in range(2, 6):
-        asked = seen.copy()
-        asked[0, item] = True
-        after = 0.0
-        share = traits.predictions(seen, right)[0, item]
-        for answer, probability in ((True, share), (False, 1.0 - share)):
-            told = right.copy()
-            told[0, item] = answer
-            after += probability * traits.estimates(asked, told).se[0] ** 2
-        assert traits.gains(seen, right)[0, item] == pytest.approx(before - after, abs=1e-12)
-    assert traits.gains(seen, right)[0, :2].tolist() == [0.0, 0.0]
-
-
 def test_a_lower_asymptote_of_zero_is_none() -> None:
     plain = traits_of(8, 2, seed=9)
     zero = replace(plain, guessing=np.zeros(8))
     right = draw(plain, 5, np.random.default_rng(1))
     seen = np.arange(8)[None] < np.arange(1, 6)[:, None]
     np.testing.assert_allclose(zero.posterior(seen, right), plain.posterior(seen, right))
-    np.testing.assert_allclose(zero.gains(seen, right), plain.gains(seen, right))
+    np.testing.assert_allclose(gains(zero, seen, right), gains(plain, seen, right), rtol=1e-5)
 
 
 @pytest.mark.parametrize("guessing", [False, True])
@@ -196,17 +177,34 @@ def test_fitting_twice_gives_the_same() -> None:
     np.testing.assert_array_equal(one.log_prior, other.log_prior)
 
 
-def test_the_histogram_finds_two_kinds_of_models() -> None:
+@pytest.mark.parametrize("cloud", [True, False])
+def test_two_kinds_of_models_are_found(cloud: bool) -> None:
     """Half of the models know nearly all, half nearly nothing: hardly any in between."""
     rng = np.random.default_rng(5)
     able = np.arange(100) % 2 == 0
     responses = rng.random((100, 40)) < np.where(able, 0.95, 0.05)[:, None]
-    traits = fit_traits(responses, 1)
+    fitted = fit_traits(responses, 1)
+    nodes = normal_nodes(512, 1)
+    normal = replace(fitted, nodes=nodes, log_prior=np.full(512, -np.log(512.0)))
+    found = fitted if cloud else with_histogram(normal, responses)
+    between = [share_between(traits) for traits in (found, normal)]
+    assert between[0] < 0.75 * between[1]
+
+
+def share_between(traits: Traits) -> float:
     share = traits.right.mean(axis=1)
-    between = np.exp(traits.log_prior)[(share > 0.3) & (share < 0.7)].sum()
-    normal = fit_traits(responses, 1, histogram=False)
-    share = normal.right.mean(axis=1)
-    assert between < 0.5 * np.exp(normal.log_prior)[(share > 0.3) & (share < 0.7)].sum()
+    return float(np.exp(traits.log_prior)[(share > 0.3) & (share < 0.7)].sum())
+
+
+def test_nodes_are_around_the_abilities_of_models_and_some_beyond() -> None:
+    abilities = np.random.default_rng(6).normal(size=(40, 2)) * (0.2, 1.0) + (3.0, 0.0)
+    nodes = cloud(abilities, 1000)
+    near = nodes[:900]
+    assert nodes.shape == (1000, 2)
+    np.testing.assert_allclose(near.mean(axis=0), abilities.mean(axis=0), atol=0.15)
+    np.testing.assert_allclose(near.std(axis=0) / abilities.std(axis=0), 1.14, atol=0.1)
+    np.testing.assert_allclose(nodes[900:].std(axis=0), 1.5, atol=0.2)
+    np.testing.assert_array_equal(nodes, cloud(abilities, 1000))
 
 
 @pytest.mark.parametrize("value", [True, False])
@@ -240,7 +238,7 @@ def test_barred_and_seen_items_are_never_asked() -> None:
     traits = traits_of(10, 2, seed=8)
     seen = np.zeros((3, 10), dtype=bool)
     seen[:, :4] = True
-    chosen = best_items(traits.gains(seen, seen), seen, 4, barred=(5, 6))
+    chosen = best_items(gains(traits, seen, seen), seen, 4, barred=(5, 6))
     assert {tuple(sorted(row)) for row in chosen.tolist()} == {(4, 7, 8, 9)}
 
 

@@ -57,6 +57,7 @@ def test_evaluating_the_export_gives_its_logged_scores(config: Path, tmp_path: P
     export_candidate(config.parent / "run", chosen["id"], tmp_path / "model")
     evaluation = evaluate_model(tmp_path / "model", config, ())
     assert evaluation["objectives"] == chosen["objectives"]
+    assert evaluation["selection"] == chosen["selection"]
     assert evaluation["test"] == chosen["test"]
 
 
@@ -66,13 +67,14 @@ def test_the_commands_on_the_card_reproduce_the_logged_scores(config: Path, tmp_
     export_candidate(config.parent / "run", chosen["id"], tmp_path / "model")
     card = (tmp_path / "model" / "README.md").read_text()
     commands = re.findall(r"^lm_eval .*$", card, re.MULTILINE)
-    assert len(commands) == 2
-    logged = {
-        **{f"{name.replace('search', 'test')}": s["mean"] for name, s in chosen["test"].items()},
-        **{name: score["mean"] for name, score in chosen["objectives"].items()},
-    }
-    reproduced = {}
-    for number, command in enumerate(commands):
+    assert len(commands) == 3
+    logged = [
+        {name.replace("search", "test"): score["mean"] for name, score in chosen["test"].items()},
+        {name: score["mean"] for name, score in chosen["selection"].items()},
+        {name: score["mean"] for name, score in chosen["objectives"].items()},
+    ]
+    for number, (command, expected) in enumerate(zip(commands, logged, strict=True)):
+        reproduced = {}
         program = Path(sys.executable).with_name("lm_eval")
         arguments = [str(program), *shlex.split(command)[1:]]
         out = tmp_path / f"results-{number}"
@@ -80,7 +82,7 @@ def test_the_commands_on_the_card_reproduce_the_logged_scores(config: Path, tmp_
         (results,) = out.rglob("results_*.json")
         for task, scores in json.loads(results.read_text())["results"].items():
             reproduced[task] = scores.get("exact_match,none", scores.get("acc,none"))
-    assert reproduced == pytest.approx(logged, abs=1e-12)
+        assert reproduced == pytest.approx(expected, abs=1e-12)
 
 
 def test_a_candidate_may_be_named_by_its_beginning_or_by_its_role(
@@ -134,7 +136,8 @@ def test_scores_of_a_single_item_are_printed_without_a_standard_error(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     single, several = Estimate.of([1.0]).to_json(), Estimate.of([1.0, 0.0]).to_json()
-    print_evaluation({"objectives": {"one": single}, "selection": {}, "test": {"two": several}})
+    found = {"objectives": {"one": single}, "selection": {}, "test": {"two": several}}
+    print_evaluation({"minimised": ["two"], **found})
     first, second = capsys.readouterr().out.splitlines()
-    assert first.split() == ["search", "one", "1.0000", "n=1"]
-    assert second.split() == ["test", "two", "0.5000", "±", "0.5000", "n=2"]
+    assert first.split() == ["search", "one", "↑", "1.0000", "n=1"]
+    assert second.split() == ["test", "two", "↓", "0.5000", "±", "0.5000", "n=2"]

@@ -98,11 +98,15 @@ def story(run_dir: Path) -> tuple[list[object], dict[str, object]]:
 
 
 @pytest.mark.timeout(1200)
-def test_ten_kills_change_nothing(tmp_path: Path, tiny_zoo: TinyZoo) -> None:
+@pytest.mark.parametrize("overrides", [(), ("scoring.estimator=irt", "scoring.calibration=16")])
+def test_ten_kills_change_nothing(
+    tmp_path: Path, tiny_zoo: TinyZoo, overrides: tuple[str, ...]
+) -> None:
     config = write_experiment(tmp_path, tiny_zoo, evaluations=N_EVALUATIONS)
-    assert run_experiment(config, (), tmp_path / "smooth") == 0
+    assert run_experiment(config, overrides, tmp_path / "smooth") == 0
     run_dir = tmp_path / "killed"
-    commands = (("run", str(config), "--out", str(run_dir)), ("resume", str(run_dir)))
+    sets = [word for override in overrides for word in ("--set", override)]
+    commands = (("run", str(config), "--out", str(run_dir), *sets), ("resume", str(run_dir)))
     rng = random.Random(0)  # noqa: S311 - test data
 
     landed = sum(

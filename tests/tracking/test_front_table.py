@@ -9,15 +9,8 @@ from dataclasses import replace
 from rich.console import Console
 
 from evomerge.records import Estimate, Recipe
-from evomerge.tracking.table import (
-    front_table,
-    mean_estimate,
-    ranked,
-    text_of,
-    to_csv,
-    to_json,
-    to_markdown,
-)
+from evomerge.tracking.ranking import mean_estimate, ranked
+from evomerge.tracking.table import front_table, text_of, to_csv, to_json, to_markdown
 from tests.tracking.comparisons import comparison
 
 
@@ -72,7 +65,7 @@ def test_names_are_printed_as_they_are() -> None:
 def test_json_has_the_promised_shape() -> None:
     made = comparison(2)
     data = json.loads(json.dumps(to_json(made), allow_nan=False))
-    assert set(data) == {"front", "baselines"}
+    assert set(data) == {"front", "baselines", "minimised", "bounds", "feasible"}
     first = data["front"][0]
     assert set(first) == {"id", "objectives", "selection", "test", "recipe"}
     assert set(first["objectives"]["math_de"]) == {"mean", "se", "n"}

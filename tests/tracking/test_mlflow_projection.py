@@ -13,8 +13,9 @@ from evomerge.records import Comparison, Failure, Progress
 from evomerge.tracking import children
 from evomerge.tracking.children import CANDIDATE_TAG
 from evomerge.tracking.projection import Projection
+from evomerge.tracking.ranking import ranked
 from evomerge.tracking.store import ROLE_TAG, open_store
-from evomerge.tracking.table import ranked, to_json
+from evomerge.tracking.table import to_json
 from evomerge.tracking.target import DATABASE, RunFacts, local_uri
 from tests.tracking.comparisons import comparison
 

@@ -94,8 +94,8 @@ class Fitted:
         barred = [place for places in flag_items(responses).values() for place in places]
         self.responses = responses
         self.ours = fit_adaptive(responses, barred=barred, seed=seed)
-        one = fit_traits(responses, 1, histogram=False)
-        many = fit_traits(responses, N_TRAITS_PUBLISHED, histogram=False)
+        one = fit_traits(responses, 1)
+        many = fit_traits(responses, N_TRAITS_PUBLISHED)
         self.p_irt = PIrt(one)
         self.traits: Traits = self.ours.traits
         self.stratified = Stratified.by_difficulty(responses)

@@ -1,35 +1,35 @@
 """How long scoring takes beside lm-eval's `simple_evaluate` and beside the bare forward passes.
 
-    python experiments/benchmarks/evaluate/run.py [--json]
+    python experiments/benchmarks/evaluate/run.py [--mergekit PYTHON] [--json]
 
 All on the same model in memory, one thread, float32. `simple_evaluate` gets the same items as
-`samples` and its report of the environment, which takes a second, is patched out. The best of a
-few rounds, in processor seconds, so that other work on the machine disturbs little; `forward` is
-the model on our own batches and nothing else. Agreement is item by item over the whole task.
+`samples` and its report of the environment, which takes a second, is patched out. Times are the
+best of a few rounds, in processor seconds, so that other work on the machine disturbs little;
+`/forward` is all of a scoring over what of it was spent inside the model's own forward passes, the
+median of the rounds. Agreement is item by item, on the zoo and on tiny random models of six
+architectures, in both modes: the metric and the answer, and how far likelihoods are apart. With
+`--mergekit`, a candidate from recipe to scores beside mergekit, `from_pretrained` and lm-eval.
 """
 
 import argparse
-import contextlib
-import io
+import inspect
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from unittest import mock
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+import agreement
+import candidate
+import numpy as np
 import torch
-from lm_eval import simple_evaluate
-from lm_eval.models.huggingface import HFLM
-from lm_eval.tasks import TaskManager
+from lm_eval_side import evaluate, wrap
 
-from evomerge.scoring import choices, greedy, reference
-from evomerge.scoring.benchmark import Benchmark, load_benchmarks
-from evomerge.scoring.forward import Batch, logits_of
+from evomerge.scoring.benchmark import load_benchmarks
 from evomerge.scoring.resident import ResidentModel
 from evomerge.scoring.scorer import Scorer
 from evomerge.scoring.subset import choose_items
@@ -37,139 +37,129 @@ from evomerge.scoring.subset import choose_items
 ZOO = Path(__file__).parents[2] / "zoo"
 SIZES = (20, 120, 500)
 BATCH_SIZE = 32
+TIMED = (
+    ("german_test", "acc"),
+    ("math_de_test", "exact_match"),
+    ("math_de_test", "output_length"),
+)
+"""Choices; answers that are mostly foretold; answers that must be generated."""
+
+
+class ForwardClock:
+    """Processor seconds spent inside a model's forward passes."""
+
+    def __init__(self, resident: ResidentModel) -> None:
+        self.seconds = 0.0
+        self._forward = resident.model.forward
+        timed = self._timed
+        timed_signature = inspect.signature(self._forward)
+
+        def forward(*args: object, **kwargs: object) -> object:
+            return timed(*args, **kwargs)
+
+        forward.__signature__ = timed_signature  # type: ignore[attr-defined]
+        resident.model.forward = forward
+
+    def _timed(self, *args: object, **kwargs: object) -> object:
+        start = time.process_time()
+        output = self._forward(*args, **kwargs)
+        self.seconds += time.process_time() - start
+        return output
 
 
 def main() -> None:
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("tasks", nargs="*", default=["math_de_test", "german_test"])
-    parser.add_argument("--model", type=Path, default=ZOO / "models" / "base")
-    parser.add_argument("--tasks-path", type=Path, default=ZOO / "tasks")
-    parser.add_argument("--rounds", type=int, default=2, help="of lm-eval; thrice as many of ours")
+    parser.add_argument("--rounds", type=int, default=3, help="of lm-eval; thrice as many of ours")
+    parser.add_argument("--mergekit", help="a Python that has mergekit")
     parser.add_argument("--json", action="store_true", help="print one JSON object last")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    resident = ResidentModel.from_folder(options.model, dtype=torch.float32)
-    benchmarks = load_benchmarks(options.tasks, tasks_path=options.tasks_path)
-    scorer = Scorer(resident, benchmarks)
-    rows = [
-        measure(resident, scorer, benchmark, options.tasks_path.resolve(), n, options.rounds)
-        for benchmark in benchmarks.values()
-        for n in SIZES
-        if n <= benchmark.n_items
-    ]
-    print_table(rows)
+    found: dict[str, object] = {}
+    found["speed"] = speed = list(measure_all(options.rounds))
+    print_table(speed)
+    found["agreement"] = agreeing = list(compare_all())
+    print_table(agreeing)
+    if options.mergekit:
+        found["candidate"] = seconds = candidate.compare(ZOO, options.mergekit)
+        print_table([seconds])
     if options.json:
-        print(json.dumps({"rows": rows}))
+        print(json.dumps(found))
+
+
+def measure_all(rounds: int) -> Iterable[dict[str, object]]:
+    """A row of times for each task, metric and number of items."""
+    resident = ResidentModel.from_folder(ZOO / "models" / "base", dtype=torch.float32)
+    clock = ForwardClock(resident)
+    for task, metric in TIMED:
+        for n_items in SIZES:
+            yield measure(resident, clock, task, metric, n_items, rounds)
 
 
 def measure(
     resident: ResidentModel,
-    scorer: Scorer,
-    benchmark: Benchmark,
-    tasks_path: Path,
+    clock: ForwardClock,
+    task: str,
+    metric: str,
     n_items: int,
     rounds: int,
 ) -> dict[str, object]:
-    """Times and agreement on a subset of `n_items` items."""
-    items = choose_items(benchmark.n_items, n_items, 0, benchmark.name)
-    batches, heard = record_batches(lambda: scorer.score(benchmark.name, items))
-    lm = HFLM(pretrained=resident.model, tokenizer=resident.tokenizer, batch_size=BATCH_SIZE)
-    evaluated: dict[int, float] = {}
-
-    def forward() -> None:
-        with torch.inference_mode():
-            for batch in batches:
-                logits_of(resident, batch)
-
-    def evaluate() -> None:
-        evaluated.update(evaluate_with_lm_eval(lm, benchmark, tasks_path, items))
-
-    score_s = best(lambda: scorer.score(benchmark.name, items), rounds * 3)
-    forward_s = best(forward, rounds * 3)
-    lm_eval_s = best(evaluate, rounds)
-    scores = scorer.score(benchmark.name, items)
+    """Times of scoring a subset, ours and lm-eval's."""
+    tasks_path = (ZOO / "tasks").resolve()
+    benchmark = load_benchmarks([task], tasks_path=tasks_path, metrics={task: [metric]})[task]
+    items = choose_items(benchmark.n_items, n_items, 0, task)
+    scorer = Scorer(resident, {task: benchmark}, batch_size=BATCH_SIZE)
+    lm = wrap(resident, BATCH_SIZE)
+    first_s = seconds_of(lambda: scorer.score(task, items))
+    ratios, ours = [], []
+    for _ in range(3 * rounds):
+        clock.seconds = 0.0
+        ours.append(seconds_of(lambda: scorer.score(task, items)))
+        ratios.append(ours[-1] / clock.seconds)
+    theirs = [seconds_of(lambda: evaluate(lm, {task: items}, tasks_path)) for _ in range(rounds)]
     return {
-        "task": benchmark.name,
-        "output_type": benchmark.output_type,
+        "task": task,
+        "metric": metric,
         "items": n_items,
-        "score_s": score_s,
-        "forward_s": forward_s,
-        "simple_evaluate_s": lm_eval_s,
-        "score_over_forward": score_s / forward_s,
-        "simple_evaluate_over_score": lm_eval_s / score_s,
-        "agreeing_items": sum(
-            evaluated[i] == value for i, value in zip(scores.items, scores.values, strict=True)
-        ),
-        "generated_after_all": heard,
+        "first_s": first_s,
+        "score_s": min(ours),
+        "lm_eval_s": min(theirs),
+        "/forward": float(np.median(ratios)),
+        "speed-up": min(theirs) / min(ours),
     }
 
 
-def record_batches(score: Callable[[], object]) -> tuple[list[Batch], int]:
-    """The batches of one scoring, and how many items lm-eval's model had to score."""
-    batches: list[Batch] = []
-    undecided: list[int] = []
-
-    def forward(resident: ResidentModel, batch: Batch) -> torch.Tensor:
-        batches.append(batch)
-        return logits_of(resident, batch)
-
-    score_items = reference.score_items
-
-    def count(lm: HFLM, benchmark: Benchmark, items: Sequence[int]) -> object:
-        undecided.extend(items)
-        return score_items(lm, benchmark, items)
-
-    with (
-        mock.patch.object(choices, "logits_of", forward),
-        mock.patch.object(greedy, "logits_of", forward),
-        mock.patch.object(reference, "score_items", count),
-    ):
-        score()
-    return batches, len(undecided)
+def compare_all() -> Iterable[dict[str, object]]:
+    """A row of agreement for each model, task and mode."""
+    for name in ("base", "german", "math"):
+        resident = ResidentModel.from_folder(ZOO / "models" / name, dtype=torch.float32)
+        tasks = ("german_test", "math_de_test", "lists_test")
+        yield from agreement.compare(name, resident, tasks, (ZOO / "tasks").resolve(), 500)
+    tasks = ("german_test", "math_de_test")
+    for name, resident in agreement.random_models(ZOO / "models" / "base"):
+        yield from agreement.compare(name, resident, tasks, (ZOO / "tasks").resolve(), 100)
 
 
-def evaluate_with_lm_eval(
-    lm: HFLM, benchmark: Benchmark, tasks_path: Path, items: Sequence[int]
-) -> dict[int, float]:
-    """The metric of each item by `simple_evaluate`, which finds data files in the work folder."""
-    with (
-        contextlib.chdir(tasks_path),
-        contextlib.redirect_stderr(io.StringIO()),
-        mock.patch("lm_eval.evaluator.add_env_info"),
-    ):
-        results = simple_evaluate(
-            lm,
-            tasks=[benchmark.name],
-            task_manager=TaskManager(include_path=str(tasks_path), include_defaults=False),
-            samples={benchmark.name: list(items)},
-            bootstrap_iters=0,
-        )
-    rows = results["samples"][benchmark.name]
-    return {row["doc_id"]: float(row[benchmark.metric]) for row in rows}
+def seconds_of(call: Callable[[], object]) -> float:
+    """Processor seconds of a call."""
+    start = time.process_time()
+    call()
+    return time.process_time() - start
 
 
-def best(call: Callable[[], object], rounds: int) -> float:
-    """The fewest processor seconds of a few calls."""
-    seconds = []
-    for _ in range(rounds):
-        start = time.process_time()
-        call()
-        seconds.append(time.process_time() - start)
-    return min(seconds)
+def print_table(rows: Sequence[Mapping[str, object]]) -> None:
+    """Rows of the same columns, under their names."""
+    columns = list({name: None for row in rows for name in row})
+    cells = [columns, *([shown(row.get(name, "")) for name in columns] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for line in cells:
+        print("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)))
+    print(flush=True)
 
 
-def print_table(rows: Sequence[dict[str, object]]) -> None:
-    print(
-        f"{'task':<18}{'items':>6}{'score':>9}{'forward':>9}{'lm-eval':>9}"
-        f"{'/forward':>10}{'speed-up':>10}{'agree':>8}{'generated':>11}"
-    )
-    for row in rows:
-        print(
-            f"{row['task']:<18}{row['items']:>6}{row['score_s']:>8.3f}s{row['forward_s']:>8.3f}s"
-            f"{row['simple_evaluate_s']:>8.3f}s{row['score_over_forward']:>10.2f}"
-            f"{row['simple_evaluate_over_score']:>10.1f}{row['agreeing_items']:>8}"
-            f"{row['generated_after_all']:>11}"
-        )
+def shown(value: object) -> str:
+    """A number with three significant figures, anything else as it is."""
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,83 @@
+"""Which answers would tell most, by a normal approximation to what is known of each ability.
+
+Choosing items needs no nodes: around its most likely value the posterior of θ is near enough to
+normal, N(θ̂, V), and what an answer would say follows in closed form. On nodes the choice is worse,
+since those near a model that has answered many items are few.
+"""
+
+import numpy as np
+
+from evomerge.irt.estimator import BoolArray, FloatArray
+from evomerge.irt.traits import Floats, Traits, logistic
+
+N_STEPS = 12
+CLOSE = 0.01
+
+
+def gains(traits: Traits, seen: BoolArray, right: BoolArray) -> FloatArray:
+    """By how much asking each item would lower Var(Z) on average, `(n_models, J)`.
+
+        Var(Z) − E[Var(Z | y_j)] = Cov(Z, y_j)² / Var(y_j)
+
+    since E[Z | y_j] is linear in an answer that is 0 or 1. The covariance has two parts, what y_j
+    says about θ and y_j itself. Averages of the logistic curve over N(z, s) are MacKay's (1992),
+    σ(z / √(1 + π s / 8)), https://doi.org/10.1162/neco.1992.4.5.720. Zero for items that were seen.
+    """
+    abilities, variances = mode(traits, seen, right)
+    slopes = traits.slopes.astype(np.float32)
+    doubt = variances.reshape(len(seen), -1) @ _products(slopes).T  # (n_models, J) Var(z_j)
+    narrower = 1.0 / np.sqrt(1.0 + np.pi * doubt / 8.0)
+    curve = logistic(narrower * (abilities @ slopes.T + traits.intercepts.astype(np.float32)))
+    share, steepness = _with_guessing(traits, curve, narrower * curve * (1.0 - curve))
+    variance = share * (1.0 - share)
+    chance = np.maximum(variance - steepness**2 * doubt, 0.0)  # E[P (1 − P)]
+    unseen = (~seen).astype(np.float32)
+    pull = np.einsum("mij,mj->mi", variances, (unseen * steepness) @ slopes)  # Cov(θ, Σ_unseen P)
+    covariance = steepness * (pull @ slopes.T) + chance
+    lower = unseen * covariance**2 / np.maximum(variance, 1e-6) / seen.shape[1] ** 2
+    return np.asarray(lower, dtype=np.float64)
+
+
+def mode(traits: Traits, seen: BoolArray, right: BoolArray) -> tuple[Floats, Floats]:
+    """The most likely ability of each model, `(n_models, D)`, and its covariance `(…, D, D)`.
+
+    Fisher scoring; the prior is normal, with the mean and covariance of the nodes.
+    """
+    centre, precision = _normal_prior(traits)
+    slopes, intercepts = traits.slopes.astype(np.float32), traits.intercepts.astype(np.float32)
+    products = _products(slopes)
+    answered, correct = seen.astype(np.float32), (seen & right).astype(np.float32)
+    found = np.tile(centre, (len(seen), 1))
+    shape = (*found.shape, found.shape[1])
+    for _ in range(N_STEPS):
+        curve = logistic(found.astype(np.float32) @ slopes.T + intercepts)
+        share, steepness = _with_guessing(traits, curve, curve * (1.0 - curve))
+        weight = steepness / np.maximum(share * (1.0 - share), 1e-9)
+        gradient = (weight * (correct - answered * share)) @ slopes - (found - centre) @ precision
+        curvature = (answered * weight * steepness @ products).reshape(shape) + precision
+        step = np.linalg.solve(curvature, gradient[..., None])[..., 0]
+        longest = np.abs(step).max(axis=1, keepdims=True)
+        found = found + step * np.minimum(1.0, 1.0 / np.maximum(longest, 1e-9))
+        if longest.max(initial=0.0) < CLOSE:
+            break
+    return found.astype(np.float32), np.linalg.inv(curvature).astype(np.float32)
+
+
+def _normal_prior(traits: Traits) -> tuple[FloatArray, FloatArray]:
+    weights, nodes = np.exp(traits.log_prior), np.asarray(traits.nodes, dtype=np.float64)
+    centre = np.asarray(weights @ nodes / weights.sum())
+    spread = np.atleast_2d(np.cov(nodes, rowvar=False, aweights=weights))
+    return centre, np.asarray(np.linalg.inv(spread + 1e-6 * np.eye(len(centre))), np.float64)
+
+
+def _products(slopes: Floats) -> Floats:
+    """a aᵀ of every item, `(J, D²)`."""
+    return (slopes[:, :, None] * slopes[:, None, :]).reshape(len(slopes), -1)
+
+
+def _with_guessing(traits: Traits, curve: Floats, steepness: Floats) -> tuple[Floats, Floats]:
+    """P and ∂P / ∂z from those of the logistic curve."""
+    if traits.guessing is None:
+        return curve, steepness
+    open_share = (1.0 - traits.guessing).astype(np.float32)
+    return 1.0 - open_share * (1.0 - curve), open_share * steepness
