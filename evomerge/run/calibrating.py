@@ -30,6 +30,7 @@ from evomerge.run.places import default_banks_dir
 from evomerge.run.plan import Plan
 from evomerge.run.preparing import collect_statistics
 from evomerge.run.validate import load_experiment
+from evomerge.scoring.benchmark import TaskBenchmark
 from evomerge.scoring.scorers import AnyBenchmark
 from evomerge.workers.build import open_pool
 from evomerge.workers.pool import Pool
