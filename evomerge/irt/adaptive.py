@@ -199,18 +199,22 @@ def fit_adaptive(
             "estimator; calibrate on more models"
         )
     rng = np.random.default_rng(seed)
-    n_draws = min(-(-N_TRIED // len(answers)), MAX_DRAWS)
     folds = rng.permutation(len(answers)) % N_FOLDS
     within = tuple(sorted(size for size in sizes if N_COMMON <= size < answers.shape[1]))
     errors: dict[int, list[FloatArray]] = {size: [] for size in within}
     for fold in range(N_FOLDS):
         estimator = Adaptive(fit_traits(answers[folds != fold], n_traits), barred=barred)
         held_out = answers[folds == fold] > 0.5
-        for _ in range(n_draws):
+        for _ in range(n_draws(len(answers))):
             for size, rows in try_out(estimator, held_out, within, rng).items():
                 errors[size].append(rows)
     validation = tuple(validation_of(size, np.concatenate(errors[size], axis=1)) for size in within)
     return Adaptive(fit_traits(answers, n_traits), validation, tuple(barred))
+
+
+def n_draws(n_models: int) -> int:
+    """How often the common items are drawn in a cross-validation over so many models."""
+    return min(-(-N_TRIED // n_models), MAX_DRAWS)
 
 
 def try_out(
