@@ -268,7 +268,7 @@ def _assumptions(plan: Plan, seen: Probe) -> list[str]:
             "scored again; the test, only of the front that is left, may take less than told"
         )
     lines += plan.notes
-    if plan.n_calibration:
+    if plan.uses_banks:
         lines.append(
             "errors: those of the mean over the items; `estimator: irt` has its own, smaller ones, "
             "as far as its response model holds"
