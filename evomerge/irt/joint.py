@@ -23,7 +23,7 @@ def joint_batch(
 ) -> NDArray[np.intp]:
     """The `n` places whose answers together would lower Var(Z) of one model most, greedily.
 
-    `Traits.gains` rates an item by itself, Cov(Z, y_j)² / Var(y_j); items that tell the same then
+    `local.gains` rates an item by itself, Cov(Z, y_j)² / Var(y_j); items that tell the same then
     come together. Here the covariances are conditioned on every item picked before, whatever its
     answer will be, as if answers and score were jointly normal:
 
