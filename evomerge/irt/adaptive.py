@@ -207,11 +207,16 @@ def fit_adaptive(
     for fold in range(N_FOLDS):
         estimator = Adaptive(fit_traits(answers[folds != fold], n_traits), barred=barred)
         held_out = answers[folds == fold] > 0.5
-        for _ in range(n_draws):
+        for _ in range(n_draws(len(answers))):
             for size, rows in try_out(estimator, held_out, within, rng).items():
                 errors[size].append(rows)
     validation = tuple(validation_of(size, np.concatenate(errors[size], axis=1)) for size in within)
     return Adaptive(fit_traits(answers, n_traits), validation, tuple(barred))
+
+
+def n_draws(n_models: int) -> int:
+    """How often the common items are drawn in a cross-validation over so many models."""
+    return min(-(-N_TRIED // n_models), MAX_DRAWS)
 
 
 def try_out(

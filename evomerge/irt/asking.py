@@ -57,18 +57,18 @@ class Survey:
         Raises:
             ScoringError: an item is unknown or comes twice.
         """
-        if not _is_graded(scores):
-            return self._corrected(scores) if self.has_alarmed(scores) else self.on_task(scores)
-        n_random = len(scores.items) if self._has_all(scores) else self.n_common
-        return Estimate.of(scores.values[:n_random])
+        if _is_graded(scores):
+            return self.common(scores).estimate()
+        needs_correction = self.has_alarmed(scores) and not self._has_all(scores)
+        return self._corrected(scores) if needs_correction else self.on_task(scores)
 
     def common(self, scores: TaskScores) -> TaskScores:
         """The results of the items that were not chosen for the candidate."""
         return scores if self._has_all(scores) else scores.first(self.n_common)
 
     def has_alarmed(self, scores: TaskScores) -> bool:
-        """Whether these answers were found not to fit, and more were asked for than usual."""
-        return len(scores.items) > self.n and not self._has_all(scores)
+        """Whether the answers of a candidate that was asked were found not to fit."""
+        return len(scores.items) > self.n
 
     def wants_alarm(self, scores: TaskScores) -> bool:
         """Whether the answers are not such as the model expects, by more than chance allows.

@@ -14,10 +14,10 @@ from numpy.typing import ArrayLike, NDArray
 from evomerge.errors import ScoringError
 from evomerge.irt.adaptive import (
     N_COMMON,
-    N_DRAWS,
     N_FOLDS,
     SIZES,
     Adaptive,
+    n_draws,
     try_out,
     validation_of,
 )
@@ -62,7 +62,7 @@ class Chosen:
 class _LeftOut:
     """What a model of answers did with models left out; NaN for those that it never left out.
 
-    `rows`: size → `(5, n_models, N_DRAWS)` of `try_out`; `log_likelihood`: `(n_models,)` an answer.
+    `rows`: size → `(5, n_models, n_draws)` of `try_out`; `log_likelihood`: `(n_models,)` an answer.
     """
 
     rows: Mapping[int, FloatArray]
@@ -138,7 +138,7 @@ class _Validator:
     def left_out(self, model: AnswerModel, on_fit: Callable[[str], None]) -> _LeftOut:
         """What a model does with the first `model.n_folds` folds."""
         n_models, n_items = self._answers.shape
-        shape = (5, n_models, N_DRAWS)
+        shape = (5, n_models, n_draws(n_models))
         rows = {size: np.full(shape, np.nan) for size in self._sizes}
         log_likelihood = np.full(n_models, np.nan)
         for fold in range(model.n_folds):
@@ -149,7 +149,7 @@ class _Validator:
             everything = np.ones(held_out.shape, dtype=bool)
             log_likelihood[members] = traits.log_likelihood(everything, held_out) / n_items
             rng = self._rng(fold)
-            for draw in range(N_DRAWS):
+            for draw in range(shape[2]):
                 for size, found in try_out(estimator, held_out, self._sizes, rng).items():
                     rows[size][:, members, draw] = found
         return _LeftOut(rows, log_likelihood)
@@ -160,7 +160,7 @@ class _Validator:
         for fold in range(n_folds):
             ridge = Ridge.fit(self._answers[self._folds != fold])
             held_out, rng = self._answers[self._folds == fold] > 0.5, self._rng(fold)
-            for _ in range(N_DRAWS):
+            for _ in range(n_draws(len(self._answers))):
                 order = rng.permutation(held_out.shape[1])
                 for size in self._sizes:
                     seen = _first(order, size, held_out.shape)

@@ -306,6 +306,13 @@ def test_a_line_that_is_not_utf_8_is_named(tasks: Path) -> None:
     assert "is not JSON: 'utf-8' codec can't decode" in problem.message
 
 
+def test_blank_lines_are_no_documents_as_in_lm_eval(tasks: Path) -> None:
+    path = tasks / "words_test.jsonl"
+    path.write_text(path.read_text().replace("\n", "\n\n"))
+    assert check_benchmarks(["words_test"], tasks_path=tasks) == []
+    assert load_benchmarks(["words_test"], tasks_path=tasks)["words_test"].n_items == 60
+
+
 def test_documents_with_unlike_fields_are_an_error_that_names_them(tasks: Path) -> None:
     replace(tasks / "words_test.jsonl", '"target"', '"answer"')
     with pytest.raises(ScoringError, match=r"(?s)cannot load task 'words_test'.*answer"):
