@@ -34,11 +34,10 @@ RANDOM_SHARE = 0.2
 
 SIZES = (20, 50, 100)
 N_FOLDS = 5
-N_DRAWS = 4
-"""Draws of the common items for each fold of the cross-validation."""
-
 N_TRIED = 300
-"""Estimates of models left out that are enough: with so many models fewer draws are made."""
+"""Held-out models in the cross-validation, each counted as often as the common items are drawn."""
+
+MAX_DRAWS = 4
 
 Way = Literal["mean", "difference", "model"]
 
@@ -200,7 +199,6 @@ def fit_adaptive(
             "estimator; calibrate on more models"
         )
     rng = np.random.default_rng(seed)
-    n_draws = min(-(-N_TRIED // len(answers)), N_DRAWS)
     folds = rng.permutation(len(answers)) % N_FOLDS
     within = tuple(sorted(size for size in sizes if N_COMMON <= size < answers.shape[1]))
     errors: dict[int, list[FloatArray]] = {size: [] for size in within}

@@ -22,7 +22,7 @@ from evomerge.irt.validate import Trial, choose_estimator
 
 FORMAT = "evomerge item bank 3"
 
-IN_A_RUN = (MODELS["traits-3"],)
+IN_A_RUN = (MODELS["traits-4"],)
 """The one that takes no time to speak of, for banks that a run fits itself."""
 
 
