@@ -26,7 +26,7 @@ BATCH_TOKENS = 2048
 SHORTEST_HEADER = 16
 """Tokens that must be common to all sequences to be worth a pass of their own."""
 
-REFUSALS = (AttributeError, IndexError, NonFiniteScore, RuntimeError, TypeError, ValueError)
+REFUSALS = (AttributeError, LookupError, NonFiniteScore, RuntimeError, TypeError, ValueError)
 """What comes of a mask or a cache that a model does not take."""
 
 _KEPT_MASK, _KEEPING_BATCHES = 1 << 19, 32
