@@ -34,8 +34,10 @@ RANDOM_SHARE = 0.2
 
 SIZES = (20, 50, 100)
 N_FOLDS = 5
-N_DRAWS = 4
-"""Draws of the common items for each fold of the cross-validation."""
+N_TRIED = 300
+"""Held-out models in the cross-validation, each counted as often as the common items are drawn."""
+
+MAX_DRAWS = 4
 
 Way = Literal["mean", "difference", "model"]
 
@@ -203,11 +205,16 @@ def fit_adaptive(
     for fold in range(N_FOLDS):
         estimator = Adaptive(fit_traits(answers[folds != fold], n_traits), barred=barred)
         held_out = answers[folds == fold] > 0.5
-        for _ in range(N_DRAWS):
+        for _ in range(n_draws(len(answers))):
             for size, rows in try_out(estimator, held_out, within, rng).items():
                 errors[size].append(rows)
     validation = tuple(validation_of(size, np.concatenate(errors[size], axis=1)) for size in within)
     return Adaptive(fit_traits(answers, n_traits), validation, tuple(barred))
+
+
+def n_draws(n_models: int) -> int:
+    """How often the common items are drawn in a cross-validation over so many models."""
+    return min(-(-N_TRIED // n_models), MAX_DRAWS)
 
 
 def try_out(

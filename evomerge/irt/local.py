@@ -44,23 +44,34 @@ def mode(traits: Traits, seen: BoolArray, right: BoolArray) -> tuple[Floats, Flo
     Fisher scoring; the prior is normal, with the mean and covariance of the nodes.
     """
     centre, precision = _normal_prior(traits)
-    slopes, intercepts = traits.slopes.astype(np.float32), traits.intercepts.astype(np.float32)
-    products = _products(slopes)
-    answered, correct = seen.astype(np.float32), (seen & right).astype(np.float32)
     found = np.tile(centre, (len(seen), 1))
-    shape = (*found.shape, found.shape[1])
+    moving = np.arange(len(seen))
     for _ in range(N_STEPS):
-        curve = logistic(found.astype(np.float32) @ slopes.T + intercepts)
-        share, steepness = _with_guessing(traits, curve, curve * (1.0 - curve))
-        weight = steepness / np.maximum(share * (1.0 - share), 1e-9)
-        gradient = (weight * (correct - answered * share)) @ slopes - (found - centre) @ precision
-        curvature = (answered * weight * steepness @ products).reshape(shape) + precision
-        step = np.linalg.solve(curvature, gradient[..., None])[..., 0]
+        gradient, curvature = _slope_and_curvature(
+            traits, found[moving], seen[moving], right[moving]
+        )
+        gradient -= (found[moving] - centre) @ precision
+        step = np.linalg.solve(curvature + precision, gradient[..., None])[..., 0]
         longest = np.abs(step).max(axis=1, keepdims=True)
-        found = found + step * np.minimum(1.0, 1.0 / np.maximum(longest, 1e-9))
-        if longest.max(initial=0.0) < CLOSE:
+        found[moving] += step * np.minimum(1.0, 1.0 / np.maximum(longest, 1e-9))
+        moving = moving[longest[:, 0] > CLOSE]
+        if not len(moving):
             break
+    curvature = _slope_and_curvature(traits, found, seen, right)[1] + precision
     return found.astype(np.float32), np.linalg.inv(curvature).astype(np.float32)
+
+
+def _slope_and_curvature(
+    traits: Traits, abilities: FloatArray, seen: BoolArray, right: BoolArray
+) -> tuple[FloatArray, FloatArray]:
+    """Of the log-likelihood: its derivative `(n_models, D)`, and minus the expected second one."""
+    slopes, intercepts = traits.slopes.astype(np.float32), traits.intercepts.astype(np.float32)
+    curve = logistic(abilities.astype(np.float32) @ slopes.T + intercepts)
+    share, steepness = _with_guessing(traits, curve, curve * (1.0 - curve))
+    weight = seen * steepness / np.maximum(share * (1.0 - share), 1e-9)
+    gradient = np.asarray((weight * (right - share)) @ slopes, dtype=np.float64)
+    shape = (*abilities.shape, abilities.shape[1])
+    return gradient, ((weight * steepness) @ _products(slopes)).reshape(shape)
 
 
 def _normal_prior(traits: Traits) -> tuple[FloatArray, FloatArray]:

@@ -198,16 +198,19 @@ def _most_likely(
     x = np.tile(centre, (len(seen), 1))
     outer = (slopes[:, :, None] * slopes[:, None, :]).reshape(len(slopes), -1)
     asked, correct = seen.astype(np.float32), (seen & right).astype(np.float32)
+    moving = np.arange(len(x))  # models whose maximum is still being sought
     for _ in range(N_NEWTON):
-        chance = logistic(x.astype(np.float32) @ slopes.T + intercepts)
-        gradient = (correct - asked * chance) @ slopes - (x - centre) @ precision
-        curvature = (asked * chance * (1.0 - chance) @ outer).reshape(len(x), n_mixed, n_mixed)
+        here, told = x[moving], asked[moving]
+        chance = logistic(here.astype(np.float32) @ slopes.T + intercepts)
+        gradient = (correct[moving] - told * chance) @ slopes - (here - centre) @ precision
+        curvature = (told * chance * (1.0 - chance) @ outer).reshape(len(here), n_mixed, n_mixed)
         # The last term keeps it solvable where all is flat.
         curvature = curvature + precision + 1e-3 * np.eye(n_mixed)
         step = np.linalg.solve(curvature, gradient[..., None])[..., 0]
         longest = np.abs(step).max(axis=1, keepdims=True)
-        x = x + step * np.minimum(1.0, 1.0 / np.maximum(longest, 1e-9))
-        if longest.max() < CLOSE:
+        x[moving] += step * np.minimum(1.0, 1.0 / np.maximum(longest, 1e-9))
+        moving = moving[longest[:, 0] > CLOSE]
+        if not len(moving):
             break
     return np.asarray(x @ directions)
 

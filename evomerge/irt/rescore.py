@@ -6,6 +6,8 @@ from evomerge.errors import ScoringError
 from evomerge.irt.estimator import BoolArray, Estimates
 from evomerge.irt.traits import Traits
 
+DOUBT = 0.25
+
 
 def rescored(traits: Traits, seen: BoolArray, fresh: BoolArray, right: BoolArray) -> Estimates:
     """The score of selected models on all items, unbiased whatever they were selected by.
@@ -14,10 +16,11 @@ def rescored(traits: Traits, seen: BoolArray, fresh: BoolArray, right: BoolArray
     random, and correct what the model predicts from the seen ones alone (difference estimator):
 
         Z = (Σ_seen y + Σ_unseen p + U mean_fresh(y − p)) / J
-        Var(Z) = (U / J)² (s² + p̄ (1 − p̄)-mean / n) / n · (1 − n / U)
+        Var(Z) = (U / J)² (Σ_fresh (r − r̄)² + ¼) / n² · (1 − n / U),  r = y − p
 
     Both what was seen and the predictions are fixed when the fresh items are drawn, so there is no
-    winner's curse in Z.
+    winner's curse in Z. The quarter is one answer as much in doubt as can be: the best models get
+    next to everything right, and n answers as predicted would else leave no doubt, whatever n.
 
     Args:
         seen: `(n_models, J)` items that were asked before the selection.
@@ -44,8 +47,7 @@ def rescored(traits: Traits, seen: BoolArray, fresh: BoolArray, right: BoolArray
     residuals = np.where(fresh, right - predictions, 0.0)
     correction = residuals.sum(axis=1) / n
     squares = np.maximum((residuals**2).sum(axis=1) - n * correction**2, 0.0)
-    doubt = np.where(fresh, predictions * (1.0 - predictions), 0.0).sum(axis=1) / n
-    variance = (squares + 2.0 * doubt) / n  # as if two more answers had come at random
+    variance = (squares + DOUBT) / n
     expected = np.where(seen, right, predictions).sum(axis=1)
     n_items = seen.shape[1]
     mean = (expected + n_unseen * correction) / n_items

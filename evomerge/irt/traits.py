@@ -120,12 +120,13 @@ class Traits:
         return np.asarray(np.logaddexp.reduce(log_weights, axis=1), dtype=np.float64)
 
     def _log_weights(self, seen: BoolArray, right: BoolArray) -> Floats:
+        answered, correct = (mask.astype(self.nodes.dtype) for mask in (seen, seen & right))
+        log_odds, log_wrong = self._log_odds, self._log_wrong
         places = np.flatnonzero(seen.any(axis=0))
-        answered = seen[:, places].astype(self.nodes.dtype)
-        correct = answered * right[:, places]
-        log_weights = (
-            correct @ self._log_odds[:, places].T + answered @ self._log_wrong[:, places].T
-        )
+        if 2 * len(places) < seen.shape[1]:  # else a copy costs more than it saves
+            answered, correct = answered[:, places], correct[:, places]
+            log_odds, log_wrong = log_odds[:, places], log_wrong[:, places]
+        log_weights = correct @ log_odds.T + answered @ log_wrong.T
         return np.asarray(self.log_prior.astype(log_weights.dtype) + log_weights)
 
     def predictions(self, seen: BoolArray, right: BoolArray) -> FloatArray:

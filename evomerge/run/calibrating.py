@@ -31,10 +31,11 @@ from evomerge.run.plan import Plan
 from evomerge.run.preparing import collect_statistics
 from evomerge.run.validate import load_experiment
 from evomerge.scoring.benchmark import TaskBenchmark
+from evomerge.scoring.scorers import AnyBenchmark
 from evomerge.workers.build import open_pool
 from evomerge.workers.pool import Pool
 
-WITHOUT_BANK = "scoring.bank=null"
+WITHOUT_BANK = ("scoring.estimator=mean", "scoring.bank=null")
 """An experiment may name the folder that this command is about to fill."""
 
 
@@ -86,7 +87,7 @@ def calibrate_tasks(
         RunLockedError: another process writes to the folder.
     """
     models = models_named(wish.models)
-    experiment = load_experiment(config, (*overrides, WITHOUT_BANK), permissions)
+    experiment = load_experiment(config, (*overrides, *WITHOUT_BANK), permissions)
     measures = _measures(experiment, wish)
     benchmarks = load_experiment_tasks(experiment, permissions)
     tasks = {name: own for name, own in benchmarks.items() if isinstance(own, TaskBenchmark)}
@@ -149,7 +150,7 @@ def _given(path: Path, task: str, n_documents: int) -> Responses:
 
 def _asked(
     plan: Plan,
-    benchmarks: Mapping[str, TaskBenchmark],
+    benchmarks: Mapping[str, AnyBenchmark],
     measures: Mapping[str, str],
     folder: Path,
     wish: Wish,
@@ -204,7 +205,7 @@ def _prepare(plan: Plan, note: Note) -> None:
         note(f"{statistic.name} collected in {seconds:.1f} s: {statistic.path}")
 
 
-def _open_pool(plan: Plan, benchmarks: Mapping[str, TaskBenchmark], store: AnswerStore) -> Pool:
+def _open_pool(plan: Plan, benchmarks: Mapping[str, AnyBenchmark], store: AnswerStore) -> Pool:
     experiment = plan.experiment
     return open_pool(
         worker_spec(plan),

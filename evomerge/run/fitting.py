@@ -13,7 +13,7 @@ from evomerge.irt.models import AnswerModel
 from evomerge.irt.responses import Responses, write_responses
 from evomerge.irt.trait_bank import TraitBank, fit_trait_bank
 from evomerge.run.banks import SUFFIX
-from evomerge.scoring.benchmark import TaskBenchmark
+from evomerge.scoring.scorers import AnyBenchmark
 
 RESPONSES_SUFFIX = ".responses.csv"
 """What the file of a task's response matrix is called after the task."""
@@ -32,7 +32,7 @@ class Choice:
 
 
 def provenance_of(
-    benchmarks: Mapping[str, TaskBenchmark], fingerprints: Mapping[str, str]
+    benchmarks: Mapping[str, AnyBenchmark], fingerprints: Mapping[str, str]
 ) -> dict[str, dict[str, str]]:
     """What a bank of each task is about, apart from the responses."""
     models = {name: own for name, own in fingerprints.items() if name.startswith("model:")}

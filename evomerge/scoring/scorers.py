@@ -1,6 +1,6 @@
 """A scorer for every benchmark of a run, by its kind."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -99,16 +99,12 @@ def tokenised(benchmarks: Mapping[str, AnyBenchmark], model: Path) -> dict[str, 
     """
     tokenizer, config = load_tokenizer(model), load_config(model)
 
-    def with_tokens(task: Benchmark) -> Benchmark:
+    def of_task(task: Benchmark) -> Benchmark:
         return replace(task, tokens=task.tokens or tokenise(task, tokenizer, config))
 
-    return {name: _each_task(own, with_tokens) for name, own in benchmarks.items()}
+    def of_any(benchmark: AnyBenchmark) -> AnyBenchmark:
+        if isinstance(benchmark, TaskGroup):
+            return replace(benchmark, parts=tuple(map(of_task, benchmark.parts)))
+        return of_task(benchmark) if isinstance(benchmark, Benchmark) else benchmark
 
-
-def _each_task(benchmark: AnyBenchmark, change: Callable[[Benchmark], Benchmark]) -> AnyBenchmark:
-    """The benchmark with each task of it changed."""
-    if isinstance(benchmark, Benchmark):
-        return change(benchmark)
-    if isinstance(benchmark, TaskGroup):
-        return replace(benchmark, parts=tuple(map(change, benchmark.parts)))
-    return benchmark
+    return {name: of_any(own) for name, own in benchmarks.items()}

@@ -104,4 +104,7 @@ def test_the_mean_of_independent_objectives_has_the_smaller_error() -> None:
 def test_estimates_read_like_scores() -> None:
     assert text_of(Estimate(0.9124, 0.0261, 9)) == "0.912 ±.026"
     assert text_of(Estimate(1.0, math.nan, 1)) == "1.000"
+    assert text_of(Estimate(12.5, 1.25, 9)) == "12.500 ±1.250"
+    assert text_of(Estimate(871_424.0, 0.0, 1)) == "871,424"
+    assert text_of(Estimate(1.1e-5, 3.5e-6, 9)) == "1.1e-05 ±3.5e-06"
     assert text_of(Estimate(math.nan, math.nan, 0)) == "–"

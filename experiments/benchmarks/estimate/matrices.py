@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from evomerge.errors import CalibrationError
+from evomerge.irt.responses import read_responses
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,19 +49,21 @@ def read_zoo(path: Path) -> list[Matrix]:
 
 
 def read_table(path: Path) -> Matrix:
-    """A user's matrix: the first column names the models, the header names the items.
+    """A user's matrix: CSV or Parquet as `read_responses` has it, or npz with one 2-D array.
 
     Raises:
-        CalibrationError: an entry is missing or neither 0 nor 1.
+        CalibrationError: it is no such file, or an entry is missing or neither 0 nor 1.
     """
-    table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, index_col=0)
-    values = table.to_numpy(dtype=float)
-    wrong = np.argwhere(~np.isin(values, (0.0, 1.0)))
-    if len(wrong):
-        row, column = wrong[0]
+    if path.suffix != ".npz":
+        found = read_responses(path)
+        return Matrix(path.stem, found.models, found.items, found.matrix > 0.5)
+    with np.load(path, allow_pickle=False) as stored:
+        arrays = [stored[key] for key in stored.files if stored[key].ndim == 2]
+    if len(arrays) != 1 or not np.isin(arrays[0], (0, 1)).all():
         raise CalibrationError(
-            f"{path.name} has {values[row, column]:g} for model {table.index[row]} on item "
-            f"{table.columns[column]}, expected 0 or 1; drop models or items with other results"
+            f"{path.name} has {len(arrays)} arrays of two dimensions, expected one, with models as "
+            "rows, items as columns, and every entry 0 or 1"
         )
-    models = tuple(map(str, table.index))
-    return Matrix(path.stem, models, tuple(range(values.shape[1])), values > 0.5)
+    n_models, n_items = arrays[0].shape
+    models = tuple(f"model {row}" for row in range(n_models))
+    return Matrix(path.stem, models, tuple(range(n_items)), arrays[0] > 0.5)

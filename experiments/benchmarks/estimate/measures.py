@@ -1,6 +1,6 @@
 """What a table says about estimates whose truth is known."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,6 +17,18 @@ COLUMNS = (
     "after_selection",
 )
 NORMAL_95 = 1.959964
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How one estimator did on one draw of `n` items; `values` are the `COLUMNS`."""
+
+    task: str
+    n_models: int
+    split: int
+    estimator: str
+    n: int
+    values: tuple[float, ...]
 
 
 def measures(estimates: Estimates, truth: np.ndarray) -> list[float]:
@@ -60,16 +72,3 @@ def _ranks(values: np.ndarray) -> np.ndarray:
     _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return (last - (counts - 1) / 2)[places]
-
-
-def print_table(rows: Sequence[dict[str, object]]) -> None:
-    """Rows under a heading for each task, number of calibration models and number of items."""
-    heading = None
-    for row in sorted(rows, key=lambda row: (row["task"], -row["calibration"], row["items"])):
-        found = (row["task"], row["calibration"], row["items"])
-        if found != heading:
-            heading = found
-            print(f"\n{found[0]}, {found[1]} calibration models, {found[2]} items")
-            print(f"{'':<20}{'ratio':>7}" + "".join(f"{column[:9]:>10}" for column in COLUMNS))
-        numbers = "".join(f"{row[column]:>10.4f}" for column in COLUMNS)
-        print(f"{row['estimator']:<20}{row['ratio']:>7.2f}{numbers}", flush=True)
