@@ -159,11 +159,12 @@ MODELS: Mapping[str, AnswerModel] = {
         _mirt(2),
         _ours(3),
         _mirt(3),
+        _ours(4),
     )
 }
 """By name, the simpler first."""
 
-DEFAULT_MODELS = ("2pl", "traits-1", "3pl", "traits-2", "traits-3")
+DEFAULT_MODELS = ("2pl", "traits-1", "3pl", "traits-2", "traits-3", "traits-4")
 """Those that take seconds; `mirt` with several factors takes minutes."""
 
 

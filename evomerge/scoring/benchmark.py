@@ -74,6 +74,17 @@ class Benchmark:
             for document in self.documents
         ]
 
+    def text(self, item: int) -> str:
+        """What a document asks, its choices if it has any, and what it takes for right."""
+        document = self.documents[item]
+        asked, target = self.task.doc_to_text(document), self.task.doc_to_target(document)
+        lines = [str(asked)]
+        if self.task.config.doc_to_choice is not None:
+            choices = list(self.task.doc_to_choice(document))
+            lines.append(" | ".join(map(str, choices)))
+            target = choices[target] if isinstance(target, int) else target
+        return "\n".join([*lines, f"→ {target}"])
+
     @property
     def output_type(self) -> str:
         """`generate_until`, `multiple_choice`, `loglikelihood` or `loglikelihood_rolling`."""

@@ -238,7 +238,7 @@ def test_checking_lists_all_problems_at_once(tasks: Path) -> None:
 
 def test_checking_imports_neither_lm_eval_nor_torch() -> None:
     code = (
-        "import sys, evomerge.scoring.subset\n"
+        "import sys, evomerge.scoring.item_sets\n"
         "from evomerge.scoring.check import check_benchmarks\n"
         "assert len(check_benchmarks(['no_such_task'], tasks_path=None)) == 1\n"
         "sys.exit(bool({'lm_eval', 'torch', 'datasets'} & set(sys.modules)))"
