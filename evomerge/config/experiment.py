@@ -79,7 +79,8 @@ class Objective(Section):
     require: str | None = Field(
         None,
         description="a bound instead of a goal, such as `>= 0.98 * base`: `>=` or `<=`, a number, "
-        "and a baseline that it multiplies, if any",
+        "and a baseline that it multiplies, if any (of scores below zero, such as log-likelihoods, "
+        "1.02 * base is what allows for a loss)",
     )
     num_fewshot: int | None = Field(
         None, ge=0, le=64, description="examples in the prompt; the task's own number by default"

@@ -13,7 +13,7 @@ from evomerge.records import NO_CODE, Permissions, Phase
 from evomerge.run.aggregating import aggregate
 from evomerge.run.build import load_experiment_tasks, make_plan
 from evomerge.run.estimates import AGREEMENT, ObjectiveTasks
-from evomerge.run.plan import Items, Plan
+from evomerge.run.plan import Items, Plan, n_items
 from evomerge.run.probe import Probe, probe
 from evomerge.run.resolution import (
     Resolution,
@@ -187,11 +187,6 @@ def _work(plan: Plan, seen: Probe) -> dict[str, Work]:
     }
 
 
-def n_items(items: Items) -> int:
-    """How many items a model is scored on."""
-    return sum(map(len, items.values()))
-
-
 def _front(plan: Plan) -> Span:
     """How many candidates the front of the search has."""
     budget = plan.experiment.budget.evaluations
@@ -259,8 +254,8 @@ def _resolution(
 def _assumptions(plan: Plan, seen: Probe) -> list[str]:
     lines = [
         f"time: median and quartiles of {len(seen.scores)} models, each scored here on "
-        f"{seen.n_probed} of {n_items(plan.baseline_items())} search items; other items take as "
-        "long, and the workers are as fast as this machine",
+        f"{seen.n_probed['search']} of {n_items(plan.baseline_items())} search items; other items "
+        "take as long, and the workers are as fast as this machine",
         "front: 1.5 times that of as many independent points, from 0.75 to 2.5 times; larger still "
         "where few items make many candidates equal",
         "memory: the peak of this process, which is a worker while it probes, and what Ray and "
@@ -273,7 +268,7 @@ def _assumptions(plan: Plan, seen: Probe) -> list[str]:
             "scored again; the test, only of the front that is left, may take less than told"
         )
     lines += plan.notes
-    if plan.n_calibration:
+    if plan.uses_banks:
         lines.append(
             "errors: those of the mean over the items; `estimator: irt` has its own, smaller ones, "
             "as far as its response model holds"

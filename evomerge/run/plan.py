@@ -46,6 +46,11 @@ paths.
 """
 
 
+def n_items(items: Items) -> int:
+    """How many items a model is scored on."""
+    return sum(map(len, items.values()))
+
+
 @dataclass(frozen=True)
 class Plan:
     """An experiment with what was found out about its models and tasks.

@@ -11,7 +11,7 @@ from statistics import median
 from evomerge.errors import ScoringError
 from evomerge.records import Failure, ItemScores, Job, Phase, Recipe
 from evomerge.run.build import worker_spec
-from evomerge.run.plan import Items, Plan
+from evomerge.run.plan import Items, Plan, n_items
 from evomerge.scoring.scorers import AnyBenchmark
 from evomerge.search.controller import ask_rng
 from evomerge.workers.evaluator import attempt
@@ -36,6 +36,7 @@ class Probe:
         merge_s: seconds of one merge.
         scores: results on some of the search items, by model.
         test_scores: the same on test items.
+        n_probed: how many items of each phase a model was scored on.
         merges: the models in `scores` that are merges such as the search compares.
         memory_bytes: the most memory that the process has held until now.
     """
@@ -44,18 +45,15 @@ class Probe:
     merge_s: float
     scores: Mapping[str, ItemScores]
     test_scores: Mapping[str, ItemScores]
+    n_probed: Mapping[Phase, int]
     merges: tuple[str, ...]
     memory_bytes: int
-
-    @property
-    def n_probed(self) -> int:
-        """How many search items each model was scored on."""
-        return _n_scored(next(iter(self.scores.values())))
 
     def evaluation_s(self, items: Items, phase: Phase) -> tuple[float, ...]:
         """The seconds of each model's whole evaluation, if all items take what the probed took."""
         probed = self.test_scores if phase == "test" else self.scores
-        return tuple(_whole_s(scores, items, self.merge_s) for scores in probed.values())
+        n_probed = self.n_probed["test" if phase == "test" else "search"]
+        return tuple(_whole_s(own, n_probed, items, self.merge_s) for own in probed.values())
 
 
 def probe(plan: Plan, benchmarks: Mapping[str, AnyBenchmark]) -> Probe:
@@ -70,12 +68,14 @@ def probe(plan: Plan, benchmarks: Mapping[str, AnyBenchmark]) -> Probe:
     recipes = {**plan.baselines, **random}
     _require_a_score(worker, plan)
     merge_s = _merge_seconds(worker, random)
-    scores = _score(worker, recipes, plan.baseline_items(), "search", merge_s)
+    scores, n_search = _score(worker, recipes, plan.baseline_items(), "search", merge_s)
+    test_scores, n_test = _score(worker, recipes, plan.items["test"], "test", merge_s)
     return Probe(
         start_s=start_s,
         merge_s=merge_s,
         scores=scores,
-        test_scores=_score(worker, recipes, plan.items["test"], "test", merge_s),
+        test_scores=test_scores,
+        n_probed={"search": n_search, "test": n_test},
         merges=tuple(name for name in ("uniform", "default", *random) if name in scores),
         memory_bytes=_peak_memory_bytes(),
     )
@@ -115,13 +115,14 @@ def _merge_seconds(worker: Worker, recipes: Mapping[str, Recipe]) -> float:
 
 def _score(
     worker: Worker, recipes: Mapping[str, Recipe], items: Items, phase: Phase, merge_s: float
-) -> dict[str, ItemScores]:
-    """The results of those recipes that can be scored, on as many items as the time allows."""
+) -> tuple[dict[str, ItemScores], int]:
+    """The results of those recipes that can be scored, and the items that the time allows."""
     if not items:
-        return {}
+        return {}, 0
     few = {task: own[:FEWEST_ITEMS] for task, own in items.items()}
     first = attempt(worker, _job(recipes["uniform"], few, phase))
-    whole_s = _whole_s(first, items, merge_s) if isinstance(first, ItemScores) else math.inf
+    n_few = n_items(few)
+    whole_s = _whole_s(first, n_few, items, merge_s) if isinstance(first, ItemScores) else math.inf
     share = PROBE_S / 2 / (len(recipes) * whole_s)
     chosen = {
         task: own[: max(FEWEST_ITEMS, math.ceil(min(share, 1.0) * len(own)))]
@@ -130,17 +131,13 @@ def _score(
     results = {
         name: attempt(worker, _job(recipe, chosen, phase)) for name, recipe in recipes.items()
     }
-    return {name: result for name, result in results.items() if isinstance(result, ItemScores)}
+    scored = {name: own for name, own in results.items() if isinstance(own, ItemScores)}
+    return scored, n_items(chosen)
 
 
-def _whole_s(scores: ItemScores, items: Items, merge_s: float) -> float:
+def _whole_s(scores: ItemScores, n_scored: int, items: Items, merge_s: float) -> float:
     """The time of a merge and all items, if every item takes as long as those that were scored."""
-    n_items = sum(len(own) for own in items.values())
-    return merge_s + max(scores.seconds - merge_s, 0.0) * n_items / _n_scored(scores)
-
-
-def _n_scored(scores: ItemScores) -> int:
-    return sum(len(task.items) for task in scores.tasks.values())
+    return merge_s + max(scores.seconds - merge_s, 0.0) * n_items(items) / n_scored
 
 
 def _job(recipe: Recipe, items: Items, phase: Phase) -> Job:

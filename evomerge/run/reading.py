@@ -13,6 +13,7 @@ from evomerge.run.calibration import objectives_of
 from evomerge.run.directory import read_run
 from evomerge.run.view import Spectator, comparison, history
 from evomerge.tracking.directions import arrow
+from evomerge.tracking.numbers import number_text
 from evomerge.tracking.table import front_table, to_json
 
 N_MESSAGES = 5
@@ -86,7 +87,7 @@ def print_status(status: Mapping[str, Any]) -> None:
     if status["n_feasible"] is not None:
         console.print(f"feasible     {status['n_feasible']} candidates meet every bound")
     for name, best in status["best"].items():
-        console.print(f"best         {arrow(name, {*status['minimised']})} {best:.3f}")
+        console.print(f"best         {arrow(name, {*status['minimised']})} {number_text(best)}")
     console.print(f"front        {status['n_front']} members")
     console.print(f"hypervolume  {status['hypervolume']:.4f}")
 

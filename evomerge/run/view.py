@@ -177,7 +177,10 @@ def _member(
 
 
 def _means(state: RunState, recipe: Recipe, objectives: Objectives) -> dict[str, Estimate]:
-    """The plain means of the search items where objectives are estimated otherwise."""
+    """What lm-eval says of the scored search items, where objectives are estimated otherwise.
+
+    No estimate of all items where some were chosen for the candidate.
+    """
     if not objectives.estimators:
         return {}
     return _estimates(state, recipe, replace(objectives, estimators={}), "search")

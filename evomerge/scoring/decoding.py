@@ -21,6 +21,9 @@ from evomerge.scoring.limits import Limits, StopWatch
 from evomerge.scoring.resident import ResidentModel
 from evomerge.scoring.tokens import Tokens
 
+CACHED_TOKENS = 8192
+"""Tokens whose keys and values a batch may keep, also where that is more rows than asked for."""
+
 
 @dataclass
 class _Row:
@@ -58,8 +61,10 @@ class Decoder:
         ]
         found: list[tuple[int, ...] | None] = [None] * len(prompts)
         order = sorted(range(len(rests)), key=lambda i: -len(rests[i]))
-        for start in range(0, len(order), self._batch_size):
-            places = order[start : start + self._batch_size]
+        while order:
+            longest = len(header) + len(rests[order[0]]) + self._limits.max_tokens
+            n = max(self._batch_size, CACHED_TOKENS // longest)
+            places, order = order[:n], order[n:]
             rows = [_Row(place, list(begun[place])) for place in places]
             for row in self._decode(rows, [rests[place] for place in places], cache):
                 found[row.place] = tuple(row.said)

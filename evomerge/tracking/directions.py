@@ -4,6 +4,7 @@ import math
 from collections.abc import Set
 
 from evomerge.records import Bound, Comparison, Estimate, Measure
+from evomerge.tracking.numbers import number_text
 
 _ACCURACY = Measure(is_share=True)
 UP, DOWN = "↑", "↓"
@@ -44,7 +45,8 @@ def bound_text(bound: Bound) -> str:
     """`>= 0.98 * base (0.451)`, the limit where it is known and not what is written already."""
     if "*" not in bound.text or not math.isfinite(bound.limit):
         return bound.text
-    return f"{bound.text} ({bound.limit:.4g})"
+    limit = f"{bound.limit:.4g}" if abs(bound.limit) < 1000 else number_text(bound.limit)
+    return f"{bound.text} ({limit})"
 
 
 def legend(comparison: Comparison) -> str:

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from evomerge.records import Progress
 from evomerge.tracking.directions import arrow
+from evomerge.tracking.numbers import number_text
 from evomerge.tracking.pace import Pace, clock_text
 from evomerge.tracking.tracker import Status, Tracker
 
@@ -99,7 +100,7 @@ class PlainLines:
 
 def progress_line(progress: Progress, pace: Pace) -> str:
     """The state of a search in one line of plain text."""
-    best = ", ".join(f"{name} {value:.3f}" for name, value in _best(progress))
+    best = ", ".join(f"{name} {number_text(value)}" for name, value in _best(progress))
     parts = [f"{progress.n_done}/{progress.n_total}"]
     parts += [f"hypervolume {progress.hypervolume:.4f}", f"front {progress.n_front}"]
     parts += [f"feasible {progress.n_feasible}"] if progress.n_feasible is not None else []
@@ -164,7 +165,7 @@ def _facts(progress: Progress, hypervolumes: list[float]) -> Table:
         found = "" if progress.n_feasible else "no candidate meets every bound yet"
         facts.add_row("feasible", str(progress.n_feasible), Text(found, style="red"))
     for name, value in _best(progress):
-        facts.add_row(Text(f"best {name}"), Text(f"{value:.3f}", style="green"), "")
+        facts.add_row(Text(f"best {name}"), Text(number_text(value), style="green"), "")
     if progress.n_failed:
         facts.add_row("failed", Text(str(progress.n_failed), style="red"), Text(_reasons(progress)))
     return facts

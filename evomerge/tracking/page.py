@@ -74,7 +74,7 @@ def _lead(comparison: Comparison) -> str:
     counts = (
         f"{_plural(len(comparison.front), 'merge')} on the front of "
         f"{escape(' × '.join(comparison.objectives))}, "
-        f"{_dominated(len(comparison.dominated))}, "
+        f"{_others(comparison)}, "
         f"{_plural(len(comparison.baselines), 'baseline')}; {legend(comparison)}. "
         f"<b>Search</b> scores{_items(comparison, 'search')} steered the search and flatter it."
     )
@@ -104,8 +104,13 @@ def _evenly(members: tuple[Member, ...], n_most: int) -> tuple[Member, ...]:
     return tuple(members[index * len(members) // n] for index in range(n))
 
 
-def _dominated(n: int) -> str:
-    count = _plural(n, "dominated merge")
+def _others(comparison: Comparison) -> str:
+    """How many merges are not on the front, for which reason, and how many of them are drawn."""
+    n = len(comparison.dominated)
+    n_barred = sum(member.violation > 0.0 for member in comparison.dominated)
+    count = _plural(n - n_barred, "dominated merge")
+    if comparison.bounds:
+        count += f", {_plural(n_barred, 'other')} beyond a bound"
     if n <= MOST_DOMINATED:
         return count
     return f"{count} (of which {MOST_DOMINATED} are drawn, evenly from first to last)"

@@ -22,6 +22,7 @@ from evomerge.tracking.directions import (
     mark,
     minimised,
 )
+from evomerge.tracking.numbers import number_text
 from evomerge.tracking.ranking import (
     BEST,
     PHASES,
@@ -73,7 +74,8 @@ class FrontTable:
 
 
 def _table(comparison: Comparison, phases: tuple[Phase, ...]) -> Table:
-    title = f"Front and baselines, on the {' and '.join(phases)} items"
+    kinds = " and ".join(filter(None, (", ".join(phases[:-1]), phases[-1])))
+    title = f"Front and baselines, on the {kinds} items"
     table = Table(
         title=title,
         title_justify="left",
@@ -134,11 +136,12 @@ def mean_column(comparison: Comparison) -> tuple[str, ...]:
 
 
 def text_of(estimate: Estimate) -> str:
-    """`0.912 ±.026`, without the standard error where it is unknown, `–` without a mean."""
+    """`0.912 ±.026`, without a standard error that is unknown or none, `–` without a mean."""
     if not math.isfinite(estimate.mean):
         return "–"
-    error = f" ±{estimate.se:.3f}".replace("±0.", "±.") if math.isfinite(estimate.se) else ""
-    return f"{estimate.mean:.3f}{error}"
+    has_error = math.isfinite(estimate.se) and (estimate.se > 0.0 or estimate.mean < 1000)
+    error = f" ±{number_text(estimate.se, estimate.mean)}".replace("±0.", "±.")
+    return f"{number_text(estimate.mean)}{error if has_error else ''}"
 
 
 def to_json(comparison: Comparison) -> dict[str, Any]:

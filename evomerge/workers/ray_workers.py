@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import PicklingError
 
 import ray
 
+from evomerge.errors import ScoringError
 from evomerge.scoring.scorers import AnyBenchmark, tokenised
 from evomerge.workers.cluster import connect
 from evomerge.workers.ray_pool import RayPool
@@ -49,12 +51,13 @@ def open_ray_pool(
 
     Raises:
         InfrastructureError: Ray does not start or cannot be joined.
+        ScoringError: the code of a task cannot travel to workers.
     """
     cluster = connect(address, workers=workers, resources=resources)
     try:
         # Compiled and tokenised once: no worker needs the task files.
         ready = tokenised(benchmarks, spec.base)
-        tasks = ray.put({name: benchmark.portable() for name, benchmark in ready.items()})
+        tasks = _share({name: benchmark.portable() for name, benchmark in ready.items()})
         return RayPool(
             WorkerFactory(spec, tasks, cluster.node),
             workers=workers or None,
@@ -68,6 +71,21 @@ def open_ray_pool(
     except BaseException:
         cluster.disconnect()
         raise
+
+
+def _share(
+    benchmarks: Mapping[str, AnyBenchmark],
+) -> "ray.ObjectRef[Mapping[str, AnyBenchmark]]":
+    """The benchmarks where every worker can get them."""
+    try:
+        return ray.put(benchmarks)
+    except (TypeError, PicklingError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ScoringError(
+            f"the tasks cannot be sent to workers: {reason}; code of a task may use nothing that "
+            "cannot be copied, such as an open file or a lock: make it inside the function, or "
+            "run with workers: 0"
+        ) from error
 
 
 LOCAL_PATIENCE_S, CLUSTER_PATIENCE_S = 15.0, 900.0

@@ -12,6 +12,7 @@ from evomerge.journal.journal import Journal
 from evomerge.records import ItemScores
 from evomerge.run.calibration import surveys_of
 from evomerge.run.directory import read_run
+from evomerge.run.forecast import forecast_of
 from evomerge.run.reading import front_json
 from evomerge.run.start import resume_run, run_experiment
 from evomerge.run.validate import load_experiment
@@ -107,6 +108,14 @@ def test_with_banks_from_files_nothing_is_calibrated_in_the_run(
         assert isinstance(result, ItemScores)
         survey = surveys_of(plan, state)["words_search"]
         assert survey(result.tasks["words_search"]).n == len(result.tasks["words_search"].items)
+
+
+@pytest.mark.slow
+def test_a_forecast_with_banks_counts_no_candidates_on_all_items(config: Path, banks: Path) -> None:
+    work = forecast_of(config, ("scoring.estimator=irt", f"scoring.bank={banks}")).work
+    n_models = {kind: own.n_models.expected for kind, own in work.items()}
+    assert (n_models["calibration"], n_models["search"]) == (0, 20)
+    assert work["baselines"].n_items == work["search"].n_items == N_ASKED * len(TASKS)
 
 
 @pytest.mark.slow

@@ -221,6 +221,19 @@ def test_an_expert_whose_bits_changed_is_refused(tmp_path: Path, tiny_zoo: TinyZ
         load_experiment(config)
 
 
+def test_a_chat_needs_a_base_with_a_template(tmp_path: Path, tiny_zoo: TinyZoo) -> None:
+    config = write_experiment(tmp_path, tiny_zoo)
+    text = config.read_text().replace("test: words_test", "test: words_test, chat_template: true")
+    base = Path(shutil.copytree(tiny_zoo.base, tmp_path / "base"))
+    config.write_text(text.replace(f"base: {tiny_zoo.base}", f"base: {base}"))
+    with pytest.raises(
+        ConfigError, match=r"objectives\[0\]\.chat_template: the tokenizer in .*no chat"
+    ):
+        load_experiment(config)
+    (base / "chat_template.jinja").write_text("{{ messages[0]['content'] }}")
+    assert load_experiment(config).objectives[0].chat_template
+
+
 def test_a_base_without_its_tokenizer_is_refused(tmp_path: Path, tiny_zoo: TinyZoo) -> None:
     config = write_experiment(tmp_path, tiny_zoo)
     shutil.copytree(tiny_zoo.base, tmp_path / "base")

@@ -238,7 +238,7 @@ def test_checking_lists_all_problems_at_once(tasks: Path) -> None:
 
 def test_checking_imports_neither_lm_eval_nor_torch() -> None:
     code = (
-        "import sys, evomerge.scoring.subset\n"
+        "import sys, evomerge.scoring.item_sets\n"
         "from evomerge.scoring.check import check_benchmarks\n"
         "assert len(check_benchmarks(['no_such_task'], tasks_path=None)) == 1\n"
         "sys.exit(bool({'lm_eval', 'torch', 'datasets'} & set(sys.modules)))"
@@ -304,6 +304,13 @@ def test_a_line_that_is_not_utf_8_is_named(tasks: Path) -> None:
         file.write(b'{"q": "\xff"}\n')
     (problem,) = check_benchmarks(["words_test"], tasks_path=tasks)
     assert "is not JSON: 'utf-8' codec can't decode" in problem.message
+
+
+def test_blank_lines_are_no_documents_as_in_lm_eval(tasks: Path) -> None:
+    path = tasks / "words_test.jsonl"
+    path.write_text(path.read_text().replace("\n", "\n\n"))
+    assert check_benchmarks(["words_test"], tasks_path=tasks) == []
+    assert load_benchmarks(["words_test"], tasks_path=tasks)["words_test"].n_items == 60
 
 
 def test_documents_with_unlike_fields_are_an_error_that_names_them(tasks: Path) -> None:

@@ -1,18 +1,23 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 from evomerge.errors import InfrastructureError, ScoringError
+from evomerge.records import Permissions
 from evomerge.scoring.benchmark import load_benchmarks
+from evomerge.scoring.catalogue import Catalogue, LocalGroup
 from evomerge.scoring.reproduce import evaluate_command, write_portable_tasks
 from evomerge.scoring.resident import ResidentModel
 from evomerge.scoring.scorer import Scorer
 from evomerge.scoring.task_files import read_task
+from evomerge.scoring.task_yaml import code_in
 from tests.tiny import TinyZoo
 
 
@@ -58,6 +63,79 @@ def test_the_command_reproduces_every_score_from_an_unrelated_folder(
         scores = scorer.score(task, items[task])[task]
         assert [row["doc_id"] for row in rows[task]] == list(scores.items)
         assert [row[benchmarks[task].metric] for row in rows[task]] == list(scores.values)
+
+
+@pytest.fixture
+def tasks(tiny_zoo: TinyZoo, tmp_path: Path) -> Path:
+    """A copy of the tasks: one names code, and two are a group that is asked otherwise."""
+    path = Path(shutil.copytree(tiny_zoo.tasks_path, tmp_path / "tasks"))
+    (path / "utils.py").write_text("def question(document):\n    return document['prompt'] * 2\n")
+    yaml = path / "words_test.yaml"
+    yaml.write_text(yaml.read_text().replace('"{{prompt}}"', "!function utils.question"))
+    (path / "choices.yaml").write_text(
+        "group: choices\ntask: [choice_test, choice_search]\nnum_fewshot: 1\n"
+        "aggregate_metric_list: [{metric: acc, weight_by_size: false}]\n"
+    )
+    return path
+
+
+@pytest.mark.slow
+def test_the_command_reproduces_groups_code_and_chats(
+    tiny_zoo: TinyZoo, tasks: Path, tmp_path: Path
+) -> None:
+    model = Path(shutil.copytree(tiny_zoo.base, tmp_path / "model"))
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}\n{% endfor %}"
+    tokenizer.save_pretrained(model)
+    names = ("words_test", "choices")
+    benchmarks = load_benchmarks(
+        names, tasks_path=tasks, chat=tokenizer, permissions=Permissions(task_code=True)
+    )
+    scorer = Scorer(ResidentModel.from_folder(model, dtype=torch.float32), benchmarks)
+    write_portable_tasks(names, tasks_path=tasks, out_dir=tmp_path / "portable")
+    command = evaluate_command(
+        model, names, dtype="float32", include_path=tmp_path / "portable", chat_template=True
+    )
+    (tmp_path / "elsewhere").mkdir()
+    rows = run(command, tmp_path / "elsewhere")
+    words = scorer.score("words_test", range(60))["words_test"]
+    assert [row["exact_match"] for row in rows["words_test"]] == list(words.values)
+    (results,) = (tmp_path / "elsewhere").rglob("results_*.json")
+    choices = scorer.score("choices", range(100))["choices"]
+    score = json.loads(results.read_text())["groups"]["choices"]["acc,none"]
+    assert sum(choices.values) / sum(choices.weights) == pytest.approx(score)
+
+
+def test_a_portable_task_with_code_has_it_from_where_it_lies(tasks: Path, tmp_path: Path) -> None:
+    (path,) = write_portable_tasks(["words_test"], tasks_path=tasks, out_dir=tmp_path / "portable")
+    there, here = read_task(path), read_task(tasks / "words_test.yaml")
+    assert there.config == here.config
+    assert next(iter(code_in(there.config))).path == tasks / "words_test.yaml"
+
+
+def test_a_portable_group_brings_its_tasks_under_names_of_its_own(
+    tasks: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "portable"
+    paths = write_portable_tasks(["choice_test", "choices"], tasks_path=tasks, out_dir=out)
+    assert len(paths) == 4
+    group = Catalogue(out).read("choices")
+    assert isinstance(group, LocalGroup)
+    assert [task.name for task in group.tasks] == ["choices::choice_test", "choices::choice_search"]
+    assert [task.config["num_fewshot"] for task in group.tasks] == [1, 1]
+    assert "num_fewshot" not in read_task(out / "choice_test.yaml").config
+
+
+def test_what_lm_eval_wants_confirmed_is_in_the_command(tmp_path: Path) -> None:
+    command = evaluate_command(
+        tmp_path,
+        ["t"],
+        dtype="float32",
+        chat_template=True,
+        permissions=Permissions(task_code=True, unsafe_code=True, remote_code=True),
+    )
+    flags = ["--apply_chat_template", "--confirm_run_unsafe_code", "--trust_remote_code"]
+    assert command[-3:] == flags
 
 
 def test_a_model_folder_with_a_comma_in_its_name_stays_one_argument(tmp_path: Path) -> None:

@@ -208,7 +208,7 @@ def main() -> None:
     parser.add_argument("--billion", action="store_true")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--mergekit", help="a Python that has mergekit")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--json", action="store_true", help="print one JSON object last")
     options = parser.parse_args()
     torch.set_num_threads(2)
     with tempfile.TemporaryDirectory() as name:

@@ -72,7 +72,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--evaluations", type=int, default=96)
     parser.add_argument("--population", type=int, default=16)
     parser.add_argument("--window", type=int, default=8)
-    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.add_argument("--json", action="store_true", help="print one JSON object last")
     return parser.parse_args()
 
 
@@ -80,15 +80,14 @@ def main() -> None:
     """Print one row for each problem and controller."""
     options = parse()
     rows = [measure(problem, name, options) for problem in PROBLEMS for name in CONTROLLERS]
-    if options.json:
-        print(json.dumps([asdict(row) for row in rows], indent=2))
-        return
     print(f"{'problem':20} {'controller':10} {'median':>8} {'q1':>8} {'q3':>8} {'ms each':>8}")
     for row in rows:
         print(
             f"{row.problem:20} {row.controller:10} {row.median:8.4f} {row.quartile_1:8.4f} "
             f"{row.quartile_3:8.4f} {row.ms_per_candidate:8.2f}"
         )
+    if options.json:
+        print(json.dumps({"rows": [asdict(row) for row in rows]}))
 
 
 if __name__ == "__main__":
