@@ -57,7 +57,9 @@ MODEL_METRICS = ("parameters", "layers")
 class Objective(Section):
     """One thing that is measured of every candidate: optimised, or held to a bound."""
 
-    task: Name | None = Field(None, description="lm-eval task that the search scores")
+    task: Name | None = Field(
+        None, description="lm-eval task, or group of tasks, that the search scores"
+    )
     text: Path | None = Field(
         None,
         description="file for the metrics perplexity and kl: plain text, or JSONL with a document "

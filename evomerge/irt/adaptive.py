@@ -24,8 +24,9 @@ from evomerge.irt.estimator import (
     checked_responses,
     require_seen,
 )
+from evomerge.irt.fitting import N_TRAITS, fit_traits
 from evomerge.irt.local import gains
-from evomerge.irt.traits import N_TRAITS, Traits, best_items, fit_traits
+from evomerge.irt.traits import Traits, best_items
 
 N_COMMON = 10
 BATCH = 5

@@ -16,8 +16,9 @@ import numpy as np
 from evomerge.errors import UsageError
 from evomerge.irt.adaptive import N_FOLDS
 from evomerge.irt.estimator import FloatArray
+from evomerge.irt.fitting import fit_traits
 from evomerge.irt.precision import GUESSING_PRIOR
-from evomerge.irt.traits import N_NODES, Traits, fit_traits, normal_nodes, with_histogram
+from evomerge.irt.traits import N_NODES, Traits, normal_nodes, with_histogram
 
 DISCRIMINATION_LOG_SD = 0.4
 DIFFICULTY_SD = 1.5

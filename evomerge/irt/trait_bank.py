@@ -15,9 +15,10 @@ from evomerge.errors import CalibrationError
 from evomerge.irt.adaptive import Adaptive, Validation, flag_items
 from evomerge.irt.estimator import FloatArray, OnTask
 from evomerge.irt.files import write_whole
+from evomerge.irt.fitting import N_TRAITS
 from evomerge.irt.models import MODELS, AnswerModel
 from evomerge.irt.precision import parameter_errors
-from evomerge.irt.traits import N_TRAITS, Traits
+from evomerge.irt.traits import Traits
 from evomerge.irt.validate import Trial, choose_estimator
 
 FORMAT = "evomerge item bank 3"

@@ -14,8 +14,7 @@ from evomerge.irt.files import write_whole
 from evomerge.irt.summary import BankSummary, summary_of
 from evomerge.irt.trait_bank import TraitBank, read_trait_bank
 from evomerge.records import NO_CODE, Permissions
-from evomerge.run.calibrating import WITHOUT_BANK
-from evomerge.run.validate import load_experiment
+from evomerge.run.banks import WITHOUT_BANK
 
 N_WORST = 10
 LONGEST = 200
@@ -151,6 +150,7 @@ def _texts(
 ) -> dict[int, str]:
     # lm-eval takes its time: only where texts are wanted.
     from evomerge.run.build import load_experiment_tasks
+    from evomerge.run.validate import load_experiment
     from evomerge.scoring.benchmark import Benchmark
     from evomerge.scoring.task_group import TaskGroup
 

@@ -21,7 +21,7 @@ from evomerge.run.answering import (
     collect_answers,
     responses_to,
 )
-from evomerge.run.banks import banked_measures
+from evomerge.run.banks import WITHOUT_BANK, banked_measures
 from evomerge.run.build import load_experiment_tasks, make_plan, worker_resources, worker_spec
 from evomerge.run.fitting import Choice, Found, Note, provenance_of, write_banks
 from evomerge.run.interrupt import interruptible, seen_through
@@ -34,9 +34,6 @@ from evomerge.scoring.benchmark import TaskBenchmark
 from evomerge.scoring.scorers import AnyBenchmark
 from evomerge.workers.build import open_pool
 from evomerge.workers.pool import Pool
-
-WITHOUT_BANK = ("scoring.estimator=mean", "scoring.bank=null")
-"""An experiment may name the folder that this command is about to fill."""
 
 
 @dataclass(frozen=True)
