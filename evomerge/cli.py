@@ -24,6 +24,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+banks = typer.Typer(help="Look at item banks.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(banks, name="bank")
+
 ConfigPath = Annotated[Path, typer.Argument(help="Experiment file (YAML).", show_default=False)]
 RunDir = Annotated[Path, typer.Argument(help="Directory of a run.", show_default=False)]
 Overrides = Annotated[
@@ -230,6 +233,32 @@ def calibrate(
         wish = replace(wish, models=tuple(name.strip() for name in models.split(",")))
     found = calibrate_tasks(config, overrides or (), out, wish, permissions=permissions)
     _print(found, as_json, print_calibration)
+
+
+@banks.command("show")
+@with_permissions
+def show_bank(
+    bank: Annotated[Path, typer.Argument(help="File of a bank.", show_default=False)],
+    config: Annotated[
+        Path | None, typer.Option(help="Experiment file, for the texts of the items.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page with the items' curves.")] = None,
+    as_json: AsJson = False,
+    permissions: Permissions = NO_CODE,
+) -> None:
+    """Show an item bank: validation, flags, the worst items; with --html its curves.
+
+    Example: evomerge bank show runs/quickstart.banks/lists_search.bank.json --html bank.html
+    """
+    from evomerge.run import bank_show
+
+    view = bank_show.view_of(bank, config, permissions)
+    if html is not None:
+        bank_show.write_page(view, html)
+    if as_json:
+        _print_json(bank_show.view_json(view))
+    else:
+        bank_show.print_view(view)
 
 
 @app.command()

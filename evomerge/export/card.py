@@ -94,8 +94,8 @@ def _scores(card: CardData) -> Iterator[str]:
     on_search = {**card.member.objectives, **card.member.constraints}
     columns = {"test items": card.member.test, "search items": on_search}
     if card.member.selection:
-        yield "It was scored again on the selection items, which the search never saw either, and"
-        yield "chosen by both."
+        yield "It is among the best, which were scored again on the selection items, also unseen by"
+        yield "the search; both scores together chose the front."
         columns["selection items"] = card.member.selection
     yield ""
     if card.member.means:

@@ -45,14 +45,15 @@ def divide(experiment: Experiment, benchmarks: Mapping[str, AnyBenchmark]) -> Di
         if not isinstance(benchmarks[name], ModelBenchmark)
     }
     whole = {name: tuple(range(test.n_items)) for name, test in tests.items()}
-    # The model's size is known at once, and no search is too fond of it.
+    # The model's size is the same whenever it is asked: never a reason to merge once more.
     known = {name: (0,) for name, own in benchmarks.items() if isinstance(own, ModelBenchmark)}
+    selection = {name: own.selection for name, own in sets.items() if own.selection}
+    test = {name: own.test for name, own in sets.items() if own.test} | whole
     return Division(
         items={
             "search": {name: own.search for name, own in sets.items()} | known,
-            "selection": {name: own.selection for name, own in sets.items() if own.selection}
-            | known,
-            "test": {name: own.test for name, own in sets.items() if own.test} | whole | known,
+            "selection": selection | known if selection else {},
+            "test": test | known if test else {},
         },
         notes=(*(note for own in sets.values() for note in own.notes), *_notes(experiment)),
     )

@@ -67,7 +67,7 @@ class AnswerPass:
 
     def __init__(self, resident: ResidentModel, items: TokenisedItems, limits: Limits) -> None:
         self._resident, self._items, self._limits = resident, items, limits
-        self._plan = lru_cache(maxsize=8)(self._make_plan)
+        self._plan = lru_cache(maxsize=4)(self._make_plan)
 
     def run(self, items: Sequence[int], *, likelihood: bool = False) -> dict[int, Foretold]:
         """How each item's answer begins, and where wanted how likely the right one is.

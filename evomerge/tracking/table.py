@@ -74,7 +74,8 @@ class FrontTable:
 
 
 def _table(comparison: Comparison, phases: tuple[Phase, ...]) -> Table:
-    title = f"Front and baselines, on the {' and '.join(phases)} items"
+    kinds = " and ".join(filter(None, (", ".join(phases[:-1]), phases[-1])))
+    title = f"Front and baselines, on the {kinds} items"
     table = Table(
         title=title,
         title_justify="left",

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from evomerge.records import Estimate, Recipe
+from evomerge.records import Comparison, Estimate, Recipe
 from evomerge.tracking.ranking import mean_estimate, ranked
 from evomerge.tracking.table import front_table, text_of, to_csv, to_json, to_markdown
 from tests.tracking.comparisons import comparison
@@ -108,3 +108,35 @@ def test_estimates_read_like_scores() -> None:
     assert text_of(Estimate(871_424.0, 0.0, 1)) == "871,424"
     assert text_of(Estimate(1.1e-5, 3.5e-6, 9)) == "1.1e-05 ±3.5e-06"
     assert text_of(Estimate(math.nan, math.nan, 0)) == "–"
+
+
+def rescored() -> Comparison:
+    """A front whose order the fresh items turn round."""
+    made = comparison(2)
+    front = tuple(
+        replace(
+            member,
+            selection=dict.fromkeys(made.objectives, Estimate(0.1 * rank, 0.02, 50)),
+            pooled=dict.fromkeys(made.objectives, Estimate(0.2 * rank, 0.01, 150)),
+        )
+        for rank, member in enumerate(dict(ranked(made)).values(), start=1)
+    )
+    return replace(made, front=front)
+
+
+def test_search_and_fresh_items_together_choose_the_star() -> None:
+    made = rescored()
+    assert [name for name, _ in ranked(made)] == [member.id for member in made.front[::-1]]
+
+
+def test_selection_scores_have_columns_of_their_own_in_every_form() -> None:
+    made = rescored()
+    stream = io.StringIO()
+    Console(file=stream, width=200).print(front_table(made))
+    assert "on the search, selection and test items" in stream.getvalue()
+    assert "0.300 ±.020" in stream.getvalue()
+    best = to_json(made)["front"][0]
+    assert best["selection"]["math_de"] == {"mean": 0.1 * 3, "se": 0.02, "n": 50}
+    assert best["pooled"]["math_de"]["n"] == 150
+    row = next(csv.DictReader(io.StringIO(to_csv(made))))
+    assert float(row["selection math_de"]) == 0.3

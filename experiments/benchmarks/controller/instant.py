@@ -12,7 +12,6 @@ from evomerge.config.experiment import Experiment
 from evomerge.config.read import read_experiment
 from evomerge.records import Failure, ItemScores, Job, Recipe, Result, TaskScores
 from evomerge.run.plan import Plan
-from evomerge.scoring.subset import choose_items
 
 QUICKSTART = Path(__file__).parents[2] / "quickstart.yaml"
 N_DOCUMENTS = 500
@@ -35,10 +34,8 @@ def instant_plan(n_evaluations: int, n_groups: int = 8, **search: str | int) -> 
     )
     if not isinstance(read.experiment, Experiment):
         raise TypeError(f"{QUICKSTART} cannot be read: {read.problems}")
-    items = {
-        objective.task: choose_items(N_DOCUMENTS, read.experiment.scoring.items, 0, objective.task)
-        for objective in read.experiment.objectives
-    }
+    asked = tuple(range(0, N_DOCUMENTS, N_DOCUMENTS // read.experiment.scoring.items))
+    items = {objective.benchmark("search"): asked for objective in read.experiment.objectives}
     return Plan(
         experiment=read.experiment,
         groups=("embeddings", *(f"layers.{n}-{n}" for n in range(n_groups - 2)), "final_norm"),

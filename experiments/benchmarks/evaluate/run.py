@@ -30,9 +30,9 @@ import torch
 from lm_eval_side import evaluate, wrap
 
 from evomerge.scoring.benchmark import load_benchmarks
+from evomerge.scoring.item_sets import Wanted, split_items
 from evomerge.scoring.resident import ResidentModel
 from evomerge.scoring.scorer import Scorer
-from evomerge.scoring.subset import choose_items
 
 ZOO = Path(__file__).parents[2] / "zoo"
 SIZES = (20, 120, 500)
@@ -107,7 +107,7 @@ def measure(
     """Times of scoring a subset, ours and lm-eval's."""
     tasks_path = (ZOO / "tasks").resolve()
     benchmark = load_benchmarks([task], tasks_path=tasks_path, metrics={task: [metric]})[task]
-    items = choose_items(benchmark.n_items, n_items, 0, task)
+    items = tuple(sorted(split_items(task, benchmark.contents, Wanted(), seed=0).search[:n_items]))
     scorer = Scorer(resident, {task: benchmark}, batch_size=BATCH_SIZE)
     lm = wrap(resident, BATCH_SIZE)
     first_s = seconds_of(lambda: scorer.score(task, items))
