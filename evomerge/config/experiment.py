@@ -57,7 +57,9 @@ MODEL_METRICS = ("parameters", "layers")
 class Objective(Section):
     """One thing that is measured of every candidate: optimised, or held to a bound."""
 
-    task: Name | None = Field(None, description="lm-eval task that the search scores")
+    task: Name | None = Field(
+        None, description="lm-eval task, or group of tasks, that the search scores"
+    )
     text: Path | None = Field(
         None,
         description="file for the metrics perplexity and kl: plain text, or JSONL with a document "
@@ -79,7 +81,8 @@ class Objective(Section):
     require: str | None = Field(
         None,
         description="a bound instead of a goal, such as `>= 0.98 * base`: `>=` or `<=`, a number, "
-        "and a baseline that it multiplies, if any",
+        "and a baseline that it multiplies, if any (of scores below zero, such as log-likelihoods, "
+        "1.02 * base is what allows for a loss)",
     )
     num_fewshot: int | None = Field(
         None, ge=0, le=64, description="examples in the prompt; the task's own number by default"

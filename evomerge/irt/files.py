@@ -23,6 +23,5 @@ def write_whole(path: Path, text: str) -> None:
     except OSError as error:
         draft.unlink(missing_ok=True)
         raise InfrastructureError(
-            f"cannot write {path}: {error.strerror}; free some space, or choose another folder "
-            "with --out"
+            f"cannot write {path}: {error.strerror}; free some space, or choose another place"
         ) from error

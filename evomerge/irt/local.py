@@ -5,6 +5,8 @@ normal, N(θ̂, V), and what an answer would say follows in closed form. On node
 since those near a model that has answered many items are few.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from evomerge.irt.estimator import BoolArray, FloatArray
@@ -23,19 +25,46 @@ def gains(traits: Traits, seen: BoolArray, right: BoolArray) -> FloatArray:
     says about θ and y_j itself. Averages of the logistic curve over N(z, s) are MacKay's (1992),
     σ(z / √(1 + π s / 8)), https://doi.org/10.1162/neco.1992.4.5.720. Zero for items that were seen.
     """
+    local = around(traits, seen, right)
+    unseen = (~seen).astype(np.float32)
+    spread = np.einsum("mij,mj->mi", local.variances, (unseen * local.steepness) @ local.slopes)
+    covariance = local.steepness * (spread @ local.slopes.T) + local.chance  # Cov(θ, Σ_unseen P)
+    variance = np.maximum(local.share * (1.0 - local.share), 1e-6)
+    lower = unseen * covariance**2 / variance / seen.shape[1] ** 2
+    return np.asarray(lower, dtype=np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class Local:
+    """What answers would say about each model's ability, to first order around the likeliest.
+
+        y_j ≈ E[P_j] + s_j a_j · (θ − θ̂) + noise,  θ ~ N(θ̂, V),  Var(noise) = E[P_j (1 − P_j)]
+
+    Attributes:
+        slopes: `(J, D)` a.
+        variances: `(n_models, D, D)` V.
+        share: `(n_models, J)` E[P].
+        steepness: `(n_models, J)` s.
+        chance: `(n_models, J)` the variance of the noise.
+    """
+
+    slopes: Floats
+    variances: Floats
+    share: Floats
+    steepness: Floats
+    chance: Floats
+
+
+def around(traits: Traits, seen: BoolArray, right: BoolArray) -> Local:
+    """The approximation around the likeliest ability of each model given its answers."""
     abilities, variances = mode(traits, seen, right)
     slopes = traits.slopes.astype(np.float32)
     doubt = variances.reshape(len(seen), -1) @ _products(slopes).T  # (n_models, J) Var(z_j)
     narrower = 1.0 / np.sqrt(1.0 + np.pi * doubt / 8.0)
     curve = logistic(narrower * (abilities @ slopes.T + traits.intercepts.astype(np.float32)))
     share, steepness = _with_guessing(traits, curve, narrower * curve * (1.0 - curve))
-    variance = share * (1.0 - share)
-    chance = np.maximum(variance - steepness**2 * doubt, 0.0)  # E[P (1 − P)]
-    unseen = (~seen).astype(np.float32)
-    pull = np.einsum("mij,mj->mi", variances, (unseen * steepness) @ slopes)  # Cov(θ, Σ_unseen P)
-    covariance = steepness * (pull @ slopes.T) + chance
-    lower = unseen * covariance**2 / np.maximum(variance, 1e-6) / seen.shape[1] ** 2
-    return np.asarray(lower, dtype=np.float64)
+    chance = np.maximum(share * (1.0 - share) - steepness**2 * doubt, 0.0)
+    return Local(slopes, variances, share, steepness, chance)
 
 
 def mode(traits: Traits, seen: BoolArray, right: BoolArray) -> tuple[Floats, Floats]:
@@ -43,7 +72,7 @@ def mode(traits: Traits, seen: BoolArray, right: BoolArray) -> tuple[Floats, Flo
 
     Fisher scoring; the prior is normal, with the mean and covariance of the nodes.
     """
-    centre, precision = _normal_prior(traits)
+    centre, precision = traits.normal_prior
     found = np.tile(centre, (len(seen), 1))
     moving = np.arange(len(seen))
     for _ in range(N_STEPS):
@@ -72,13 +101,6 @@ def _slope_and_curvature(
     gradient = np.asarray((weight * (right - share)) @ slopes, dtype=np.float64)
     shape = (*abilities.shape, abilities.shape[1])
     return gradient, ((weight * steepness) @ _products(slopes)).reshape(shape)
-
-
-def _normal_prior(traits: Traits) -> tuple[FloatArray, FloatArray]:
-    weights, nodes = np.exp(traits.log_prior), np.asarray(traits.nodes, dtype=np.float64)
-    centre = np.asarray(weights @ nodes / weights.sum())
-    spread = np.atleast_2d(np.cov(nodes, rowvar=False, aweights=weights))
-    return centre, np.asarray(np.linalg.inv(spread + 1e-6 * np.eye(len(centre))), np.float64)
 
 
 def _products(slopes: Floats) -> Floats:

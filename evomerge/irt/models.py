@@ -16,8 +16,9 @@ import numpy as np
 from evomerge.errors import UsageError
 from evomerge.irt.adaptive import N_FOLDS
 from evomerge.irt.estimator import FloatArray
+from evomerge.irt.fitting import fit_traits
 from evomerge.irt.precision import GUESSING_PRIOR
-from evomerge.irt.traits import N_NODES, Traits, fit_traits, normal_nodes, with_histogram
+from evomerge.irt.traits import N_NODES, Traits, normal_nodes, with_histogram
 
 DISCRIMINATION_LOG_SD = 0.4
 DIFFICULTY_SD = 1.5
@@ -159,11 +160,12 @@ MODELS: Mapping[str, AnswerModel] = {
         _mirt(2),
         _ours(3),
         _mirt(3),
+        _ours(4),
     )
 }
 """By name, the simpler first."""
 
-DEFAULT_MODELS = ("2pl", "traits-1", "3pl", "traits-2", "traits-3")
+DEFAULT_MODELS = ("2pl", "traits-1", "3pl", "traits-2", "traits-3", "traits-4")
 """Those that take seconds; `mirt` with several factors takes minutes."""
 
 

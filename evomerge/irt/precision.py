@@ -4,7 +4,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from evomerge.irt.estimator import FloatArray, checked_responses
-from evomerge.irt.traits import INTERCEPT_SD, SLOPE_SD, Traits, logistic
+from evomerge.irt.fitting import INTERCEPT_SD, SLOPE_SD
+from evomerge.irt.traits import Traits, logistic
 
 GUESSING_PRIOR = (2.0, 8.0)
 """Of a Beta distribution, for lower asymptotes where a model has them."""

@@ -6,7 +6,8 @@ from evomerge.errors import ScoringError
 from evomerge.irt.estimator import BoolArray, Estimates
 from evomerge.irt.traits import Traits
 
-DOUBT = 0.25
+DOUBT = 1.0 / 12.0
+"""The variance of a residual that is anywhere within an interval of length one."""
 
 
 def rescored(traits: Traits, seen: BoolArray, fresh: BoolArray, right: BoolArray) -> Estimates:
@@ -16,11 +17,11 @@ def rescored(traits: Traits, seen: BoolArray, fresh: BoolArray, right: BoolArray
     random, and correct what the model predicts from the seen ones alone (difference estimator):
 
         Z = (Σ_seen y + Σ_unseen p + U mean_fresh(y − p)) / J
-        Var(Z) = (U / J)² (Σ_fresh (r − r̄)² + ¼) / n² · (1 − n / U),  r = y − p
+        Var(Z) = (U / J)² (Σ_fresh (r − r̄)² + 1/12) / n² · (1 − n / U),  r = y − p
 
     Both what was seen and the predictions are fixed when the fresh items are drawn, so there is no
-    winner's curse in Z. The quarter is one answer as much in doubt as can be: the best models get
-    next to everything right, and n answers as predicted would else leave no doubt, whatever n.
+    winner's curse in Z. The twelfth is the doubt that remains when all n answers came as predicted,
+    as they do of the best models, which get next to everything right.
 
     Args:
         seen: `(n_models, J)` items that were asked before the selection.

@@ -15,6 +15,7 @@ from evomerge.errors import CalibrationError
 from evomerge.irt.adaptive import Adaptive, Validation, flag_items
 from evomerge.irt.estimator import FloatArray, OnTask
 from evomerge.irt.files import write_whole
+from evomerge.irt.fitting import N_TRAITS
 from evomerge.irt.models import MODELS, AnswerModel
 from evomerge.irt.precision import parameter_errors
 from evomerge.irt.traits import Traits
@@ -22,7 +23,7 @@ from evomerge.irt.validate import Trial, choose_estimator
 
 FORMAT = "evomerge item bank 3"
 
-IN_A_RUN = (MODELS["traits-3"],)
+IN_A_RUN = (MODELS[f"traits-{N_TRAITS}"],)
 """The one that takes no time to speak of, for banks that a run fits itself."""
 
 

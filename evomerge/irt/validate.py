@@ -30,8 +30,8 @@ from evomerge.irt.regression import Ridge
 class Trial:
     """How an estimator did on calibration models left out of its fit.
 
-    A model of answers that takes long to fit leaves out fewer models; `mean`, `difference` and
-    `ridge` are those of the models that the chosen one left out.
+    A model of answers that takes long to fit leaves out fewer models; all are compared on those
+    that every one left out.
 
     Attributes:
         name: `mean`, `difference` or `ridge` of random items, or a model of answers.
@@ -105,7 +105,9 @@ def choose_estimator(
         )
     validator = _Validator(answers, sizes, barred, seed)
     found = {model.name: validator.left_out(model, on_fit) for model in models}
-    excess = _excess(found)
+    losses = np.array([result.loss for result in found.values()])
+    common = np.asarray(~np.isnan(losses).any(axis=0))
+    excess = _excess(found, common)
     chosen = next(model for model in models if excess[model.name][0] <= excess[model.name][1])
     on_fit(chosen.name)
     own = found[chosen.name]
@@ -115,11 +117,14 @@ def choose_estimator(
     )
     estimator = Adaptive(chosen.fit(answers), validation, tuple(barred))
     trials = [
-        Trial("mean", {row.n: row.mean_error for row in validation}),
-        Trial("difference", {row.n: row.difference_error for row in validation}),
-        Trial("ridge", validator.ridge_errors(chosen.n_folds)),
+        Trial("mean", _mean_errors(own.rows, 2, common)),
+        Trial("difference", _mean_errors(own.rows, 3, common)),
+        Trial("ridge", validator.ridge_errors(min(model.n_folds for model in models))),
     ]
-    trials += [_trial(name, result, *excess[name]) for name, result in found.items()]
+    for name, result in found.items():
+        likelihood = float(result.log_likelihood[common].mean())
+        errors = _mean_errors(result.rows, 0, common)
+        trials.append(Trial(name, errors, likelihood, *excess[name]))
     return Chosen(estimator, chosen.name, tuple(trials))
 
 
@@ -178,9 +183,10 @@ def _first(order: NDArray[np.intp], n: int, shape: tuple[int, ...]) -> NDArray[n
     return seen
 
 
-def _excess(found: Mapping[str, _LeftOut]) -> dict[str, tuple[float, float]]:
-    """By how much each model's loss exceeds the best's on the models that both left out, and se."""
-    common = ~np.isnan([result.loss for result in found.values()]).any(axis=0)
+def _excess(
+    found: Mapping[str, _LeftOut], common: NDArray[np.bool_]
+) -> dict[str, tuple[float, float]]:
+    """By how much each model's loss exceeds the best's on models that all left out, and its se."""
     losses = {name: result.loss[common] for name, result in found.items()}
     best = min(losses.values(), key=lambda loss: float(loss.mean()))
     differences = {name: loss - best for name, loss in losses.items()}
@@ -190,6 +196,7 @@ def _excess(found: Mapping[str, _LeftOut]) -> dict[str, tuple[float, float]]:
     }
 
 
-def _trial(name: str, result: _LeftOut, excess: float, excess_se: float) -> Trial:
-    errors = {size: float(np.nanmean(np.abs(rows[0]))) for size, rows in result.rows.items()}
-    return Trial(name, errors, float(np.nanmean(result.log_likelihood)), excess, excess_se)
+def _mean_errors(
+    rows: Mapping[int, FloatArray], kind: int, common: NDArray[np.bool_]
+) -> dict[int, float]:
+    return {size: float(np.abs(own[kind][common]).mean()) for size, own in rows.items()}

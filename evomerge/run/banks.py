@@ -12,6 +12,9 @@ from evomerge.records import measure_key
 SUFFIX = ".bank.json"
 """What the file of a task's item bank is called after the task."""
 
+WITHOUT_BANK = ("scoring.estimator=mean", "scoring.bank=null")
+"""Overrides for commands on banks: an experiment may name the folder that is about to be filled."""
+
 GRADED_METRICS = ("log_likelihood", "output_length", "agreement")
 """Metrics of ours that are not right or wrong; of lm-eval's the responses tell."""
 

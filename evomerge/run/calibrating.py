@@ -21,7 +21,7 @@ from evomerge.run.answering import (
     collect_answers,
     responses_to,
 )
-from evomerge.run.banks import banked_measures
+from evomerge.run.banks import WITHOUT_BANK, banked_measures
 from evomerge.run.build import load_experiment_tasks, make_plan, worker_resources, worker_spec
 from evomerge.run.fitting import Choice, Found, Note, provenance_of, write_banks
 from evomerge.run.interrupt import interruptible, seen_through
@@ -30,12 +30,10 @@ from evomerge.run.places import default_banks_dir
 from evomerge.run.plan import Plan
 from evomerge.run.preparing import collect_statistics
 from evomerge.run.validate import load_experiment
+from evomerge.scoring.benchmark import TaskBenchmark
 from evomerge.scoring.scorers import AnyBenchmark
 from evomerge.workers.build import open_pool
 from evomerge.workers.pool import Pool
-
-WITHOUT_BANK = "scoring.bank=null"
-"""An experiment may name the folder that this command is about to fill."""
 
 
 @dataclass(frozen=True)
@@ -86,21 +84,22 @@ def calibrate_tasks(
         RunLockedError: another process writes to the folder.
     """
     models = models_named(wish.models)
-    experiment = load_experiment(config, (*overrides, WITHOUT_BANK), permissions)
+    experiment = load_experiment(config, (*overrides, *WITHOUT_BANK), permissions)
     measures = _measures(experiment, wish)
     benchmarks = load_experiment_tasks(experiment, permissions)
+    tasks = {name: own for name, own in benchmarks.items() if isinstance(own, TaskBenchmark)}
     folder = out or default_banks_dir(config)
     _make(folder)
     with interruptible(), RunLock(folder), seen_through():
         if wish.responses is not None:
             (task,) = measures
-            found: Found = {task: _given(wish.responses, task, benchmarks[task].n_items)}
+            found: Found = {task: _given(wish.responses, task, tasks[task].n_items)}
             fingerprints: Mapping[str, str] = {}
         else:
             plan = make_plan(experiment, benchmarks)
-            found = _asked(plan, benchmarks, measures, folder, wish, note)
+            found = _asked(plan, tasks, measures, folder, wish, note)
             fingerprints = plan.fingerprints
-        provenance = provenance_of(benchmarks, fingerprints)
+        provenance = provenance_of(tasks, fingerprints)
         return write_banks(folder, found, provenance, Choice(models, wish.seed), note)
 
 

@@ -113,11 +113,11 @@ class Objectives:
         """
         for objective in self.tasks:
             requirement = objective.requirement
-            if requirement and math.isnan(self._baseline_mean(objective, requirement)):
+            if requirement and not math.isfinite(self._baseline_mean(objective, requirement)):
                 raise ScoringError(
                     f"{objective.name} is held to {requirement}, but the baseline "
-                    f"{requirement.baseline} has no score: its evaluation failed; name another "
-                    "baseline or a number in `require`, and start a new run with --out"
+                    f"{requirement.baseline} has no finite score: did its evaluation fail? Name "
+                    "another baseline or a number in `require`, and start a new run with --out"
                 )
 
     def estimates(self, scores: ItemScores) -> dict[str, Estimate]:

@@ -2,7 +2,6 @@
 
 import copy
 import hashlib
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from evomerge.scoring.check import wanted_aggregate
 from evomerge.scoring.lm_eval_tasks import TASK_ERRORS, load_task, quiet, seeded, set_fewshot
 from evomerge.scoring.metrics import Metric
 from evomerge.scoring.permissions import require_allowed
+from evomerge.scoring.rules import rules_digest
 from evomerge.scoring.task_files import LocalTask
 from evomerge.scoring.task_group import TaskGroup, make_group
 from evomerge.scoring.tokens import TokenisedItems
@@ -40,8 +40,8 @@ class Benchmark:
     """A task whose items can be scored one by one, each as in an evaluation of the whole task.
 
     `requests[i]` are lm-eval's requests of item i, in the order of their index, and never
-    modified: score copies of them (`copies_of`). `tokens` are the same for a model's tokenizer,
-    where they are known already.
+    modified. `rules` is a digest of what judges an answer: filters, metrics, code. `tokens` are the
+    requests for a model's tokenizer, where they are known already.
     """
 
     name: str
@@ -49,6 +49,7 @@ class Benchmark:
     documents: Sequence[dict[str, object]]
     requests: Sequence[tuple[Instance, ...]]
     metrics: tuple[Metric, ...]
+    rules: str = ""
     tokens: TokenisedItems | None = None
 
     @property
@@ -74,6 +75,17 @@ class Benchmark:
             for document in self.documents
         ]
 
+    def text(self, item: int) -> str:
+        """What a document asks, its choices if it has any, and what it takes for right."""
+        document = self.documents[item]
+        asked, target = self.task.doc_to_text(document), self.task.doc_to_target(document)
+        lines = [str(asked)]
+        if self.task.config.doc_to_choice is not None:
+            choices = list(self.task.doc_to_choice(document))
+            lines.append(" | ".join(map(str, choices)))
+            target = choices[target] if isinstance(target, int) else target
+        return "\n".join([*lines, f"→ {target}"])
+
     @property
     def output_type(self) -> str:
         """`generate_until`, `multiple_choice`, `loglikelihood` or `loglikelihood_rolling`."""
@@ -89,16 +101,6 @@ class Benchmark:
         """The name of the first metric."""
         return self.metrics[0].name
 
-    @property
-    def filter(self) -> str:
-        """The filter of the first metric."""
-        return self.metrics[0].filter
-
-    @property
-    def filter_steps(self) -> tuple[type, ...]:
-        """lm-eval's filters that a response goes through before the first metric judges it."""
-        return self.steps_of(self.filter)
-
     def steps_of(self, filter_name: str) -> tuple[type, ...]:
         """lm-eval's filters that a response goes through in a pipeline of this name."""
         pipeline = next(own for own in self.task._filters if own.name == filter_name)
@@ -111,8 +113,8 @@ class Benchmark:
 
     @property
     def digest(self) -> str:
-        """A digest of every prompt, answer and metric: what its scores depend on."""
-        digest = hashlib.sha256()
+        """A digest of every prompt, answer, rule and metric: what its scores depend on."""
+        digest = hashlib.sha256(self.rules.encode())
         for document, requests in zip(self.documents, self.requests, strict=True):
             digest.update(repr(document).encode())
             for request in requests:
@@ -121,20 +123,11 @@ class Benchmark:
             digest.update(f"{metric.name},{metric.filter}".encode())
         return digest.hexdigest()
 
-    def copies_of(self, item: int) -> list[Instance]:
-        """Fresh copies of an item's requests, each repeated as often as the task wants."""
-        return [_fresh(request) for request in self.requests[item] for _ in range(request.repeats)]
-
     def portable(self) -> "Benchmark":
         """A copy that scores the same and can travel: no tables of lm-eval's, which map files."""
         task = copy.copy(self.task)
         vars(task).update(dict.fromkeys(_TABLES & vars(task).keys()))
         return replace(self, task=task)
-
-    def value(self, item: int, responses: Sequence[object]) -> float:
-        """The item's first metric, where that is one number."""
-        value = self.values(item, responses)[self.metrics[0].key]
-        return math.nan if isinstance(value, tuple) else value
 
     def values(self, item: int, responses: Sequence[object]) -> Mapping[str, ItemResult]:
         """The item's metrics by key, by the task's own filters and rules; not those of ours.
@@ -280,6 +273,7 @@ def _load(local: LocalTask, wanted: Sequence[str | None], setting: Setting) -> B
         documents=[own[0].doc for own in requests],
         requests=requests,
         metrics=metrics,
+        rules=rules_digest(local),
     )
 
 

@@ -39,7 +39,6 @@ class Decoder:
     def __init__(self, resident: ResidentModel, lm: HFLM, limits: Limits, batch_size: int) -> None:
         self._resident, self._limits, self._batch_size = resident, limits, batch_size
         self._watch = StopWatch(lm, limits)
-        self._slides = any(getattr(own, "is_sliding", True) for own in new_cache(resident).layers)
 
     def decode(
         self, prompts: Sequence[Tokens], begun: Sequence[Sequence[int]]
@@ -53,7 +52,8 @@ class Decoder:
             NonFiniteScore: the model's logits are NaN or infinite.
         """
         # Padding in the middle of a row would shift the windows of sliding attention.
-        header = np.empty(0, np.int32) if self._slides else shared_header(prompts)
+        slides = any(getattr(own, "is_sliding", True) for own in new_cache(self._resident).layers)
+        header = np.empty(0, np.int32) if slides else shared_header(prompts)
         cache = read_header(self._resident, header) if len(header) else None
         rests = [
             np.concatenate([own[len(header) :], np.asarray(first, np.int32)])

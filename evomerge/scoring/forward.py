@@ -26,11 +26,11 @@ BATCH_TOKENS = 2048
 SHORTEST_HEADER = 16
 """Tokens that must be common to all sequences to be worth a pass of their own."""
 
-REFUSALS = (AttributeError, IndexError, NonFiniteScore, RuntimeError, TypeError, ValueError)
+REFUSALS = (AttributeError, LookupError, NonFiniteScore, RuntimeError, TypeError, ValueError)
 """What comes of a mask or a cache that a model does not take."""
 
-_KEPT_MASK = 1 << 20
-"""Entries of a mask that is worth keeping for the next pass."""
+_KEPT_MASK, _KEEPING_BATCHES = 1 << 19, 32
+"""Entries of a mask that is kept for the next pass, where there are so few batches."""
 
 _TOLERANCE = {torch.float64: 1e-6, torch.float32: 1e-3, torch.float16: 0.06, torch.bfloat16: 0.5}
 
@@ -95,6 +95,7 @@ class Batch:
 
     `tokens`, `depths` and `ends` are `(n_trees, n_nodes)`; `rows` and `columns`, `(n_wanted,)`,
     name the wanted nodes tree by tree; `members` are the trees' places in the list they came from.
+    `keeps_mask` is whether its mask may stay for the next pass.
     """
 
     members: tuple[int, ...]
@@ -104,6 +105,7 @@ class Batch:
     rows: Tensor
     columns: Tensor
     branches: bool
+    keeps_mask: bool
     _inputs: dict[tuple[torch.dtype, int], dict[str, Tensor]] = field(default_factory=dict)
 
     @property
@@ -119,7 +121,7 @@ class Batch:
         if (dtype, n_before) in self._inputs:
             return self._inputs[dtype, n_before]
         inputs = self._tree_inputs(dtype, n_before)
-        if inputs["attention_mask"].numel() <= _KEPT_MASK:
+        if self.keeps_mask and inputs["attention_mask"].numel() <= _KEPT_MASK:
             self._inputs[dtype, n_before] = inputs
         return inputs
 
@@ -143,9 +145,10 @@ def make_batches(
     batches = []
     while by_size:
         n = max(1, BATCH_TOKENS // len(trees[by_size[0]].tokens))
-        batches.append(_pad(by_size[:n], trees, wanted, device))
+        batches.append(by_size[:n])
         by_size = by_size[n:]
-    return batches
+    keeps_mask = len(batches) <= _KEEPING_BATCHES
+    return [_pad(members, trees, wanted, device, keeps_mask=keeps_mask) for members in batches]
 
 
 def logits_of(resident: ResidentModel, batch: Batch, header: Cache | None = None) -> Tensor:
@@ -223,6 +226,8 @@ def _pad(
     trees: Sequence[TokenTree],
     wanted: Sequence[Sequence[int] | Nodes],
     device: torch.device,
+    *,
+    keeps_mask: bool,
 ) -> Batch:
     n_nodes = max(len(trees[t].tokens) for t in members)
     shape = (len(members), n_nodes)
@@ -244,4 +249,5 @@ def _pad(
         rows=torch.from_numpy(rows).to(device),
         columns=torch.from_numpy(np.concatenate(columns)).to(device),
         branches=any(trees[t].branches for t in members),
+        keeps_mask=keeps_mask,
     )

@@ -20,6 +20,7 @@ from lm_eval.filters.selection import TakeFirstFilter
 from torch import Tensor
 from transformers.cache_utils import Cache
 
+from evomerge.scoring.answers import judges_by_own_code
 from evomerge.scoring.benchmark import Benchmark
 from evomerge.scoring.forward import (
     REFUSALS,
@@ -67,7 +68,7 @@ class AnswerPass:
 
     def __init__(self, resident: ResidentModel, items: TokenisedItems, limits: Limits) -> None:
         self._resident, self._items, self._limits = resident, items, limits
-        self._plan = lru_cache(maxsize=8)(self._make_plan)
+        self._plan = lru_cache(maxsize=4)(self._make_plan)
 
     def run(self, items: Sequence[int], *, likelihood: bool = False) -> dict[int, Foretold]:
         """How each item's answer begins, and where wanted how likely the right one is.
@@ -180,6 +181,7 @@ def _is_match(benchmark: Benchmark, metric: Metric) -> bool:
     return (
         metric.name == "exact_match"
         and not metric.is_ours
+        and not judges_by_own_code(benchmark)
         and not task._metric_fn_kwargs["exact_match"]
         and not task.multiple_target
         and task.config.doc_to_choice is None

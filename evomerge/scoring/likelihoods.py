@@ -13,7 +13,7 @@ Whether a model takes a way is seen on its first use, on the longest item, besid
 import inspect
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Literal
 
@@ -110,8 +110,8 @@ class LikelihoodPass:
 
     def __init__(self, resident: ResidentModel, items: TokenisedItems, max_length: int) -> None:
         self._resident, self._items, self._max_length = resident, items, max_length
-        self._plan = lru_cache(maxsize=8)(self._make_plan)
-        self._tree = lru_cache(maxsize=None)(self._make_tree)
+        self._plan = lru_cache(maxsize=4)(self._make_plan)
+        self._tree = lru_cache(maxsize=10_000)(self._make_tree)
 
     def fits(self, item: int) -> bool:
         """Whether lm-eval takes this item; what it refuses is left to it to explain."""
@@ -231,7 +231,7 @@ class LikelihoodPass:
 
 @dataclass(frozen=True, eq=False)
 class WantedTree:
-    """A tree, the nodes whose logits are wanted, and the terms that come of them.
+    """A tree without its paths, the nodes whose logits are wanted, and the terms of these.
 
     The places and pairs of `terms` are counted within this tree.
     """
@@ -252,7 +252,7 @@ def _wanted_tree(pairs: Sequence[tuple[Tokens, Tokens]], n_before: int) -> Wante
         tokens=np.concatenate([own for _, own in pairs]).astype(np.int64),
         pairs=np.repeat(np.arange(len(pairs)), [len(own) for own in nodes]),
     )
-    return WantedTree(tree, wanted, terms, len(pairs))
+    return WantedTree(replace(tree, paths=()), wanted, terms, len(pairs))
 
 
 def _pass(batch: Batch, trees: Sequence[WantedTree], first_pairs: Sequence[int]) -> Pass:

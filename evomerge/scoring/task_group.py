@@ -54,6 +54,11 @@ class TaskGroup:
             digest.update(part.digest.encode())
         return digest.hexdigest()
 
+    def text(self, item: int) -> str:
+        """What a document asks and what it takes for right, for the eye."""
+        ((part, own, _),) = self.split([item])
+        return part.text(own[0])
+
     def portable(self) -> "TaskGroup":
         """A copy that scores the same and can travel."""
         return replace(self, parts=tuple(part.portable() for part in self.parts))

@@ -164,9 +164,9 @@ def _prompts(
             said = tokenizer.apply_chat_template(
                 message, tokenize=False, add_generation_prompt=True
             )
-            tokens = tokenizer(said, add_special_tokens=False)["input_ids"]
+            tokens = tokenizer(said, add_special_tokens=False, verbose=False)["input_ids"]
         else:
-            tokens = tokenizer(text)["input_ids"]
+            tokens = tokenizer(text, verbose=False)["input_ids"]
         if tokens:
             yield tokens[-context:], 0
 

@@ -49,7 +49,7 @@ def read_tokens(path: Path, tokenizer: PreTrainedTokenizerBase) -> Iterator[Iter
     """
 
     def tokens(text: str) -> list[int]:
-        found: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+        found: list[int] = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
         return found
 
     for pieces in read_documents(path):

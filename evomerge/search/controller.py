@@ -12,7 +12,9 @@ FloatArray = NDArray[np.float64]
 
 
 class Controller(Protocol):
-    """Proposes genomes and learns from their outcomes; larger is better.
+    """Proposes genomes and learns from their outcomes.
+
+    Of an evaluation `means` count, larger is better, and before them `violation`: 0 is feasible.
 
     Its state is a function of what it was told and in which order, and of nothing else: a resumed
     search tells it the same again and goes on.

@@ -36,7 +36,7 @@ def _scatter(comparison: Comparison, phase: Phase) -> go.Figure:
     across, up = (f"{heading(comparison, name)} ({phase} items)" for name in (x, y))
     figure.update_xaxes(title_text=across, range=list(view.x))
     figure.update_yaxes(title_text=up, range=list(view.y))
-    return _styled(figure, height=640)
+    return styled(figure, height=640)
 
 
 def _pairs(comparison: Comparison, phase: Phase) -> go.Figure:
@@ -51,7 +51,7 @@ def _pairs(comparison: Comparison, phase: Phase) -> go.Figure:
             figure.add_trace(trace, row=row, col=column)
         figure.update_xaxes(title_text=heading(comparison, x), row=row, col=column)
         figure.update_yaxes(title_text=heading(comparison, y), row=row, col=column)
-    return _styled(figure, height=90 + 370 * n_rows)
+    return styled(figure, height=90 + 370 * n_rows)
 
 
 def _dots(comparison: Comparison, phase: Phase) -> go.Figure:
@@ -59,7 +59,7 @@ def _dots(comparison: Comparison, phase: Phase) -> go.Figure:
     name = heading(comparison, comparison.objectives[0])
     figure.update_xaxes(title_text=f"{name} ({phase} items)")
     n_rows = len(comparison.front) + len(comparison.baselines)
-    return _styled(figure, height=180 + 26 * n_rows)
+    return styled(figure, height=180 + 26 * n_rows)
 
 
 def coordinates_figure(comparison: Comparison, phase: Phase = "search") -> go.Figure:
@@ -70,10 +70,11 @@ def coordinates_figure(comparison: Comparison, phase: Phase = "search") -> go.Fi
     figure = go.Figure(traces.coordinates(comparison, phase))
     what = "score" if has_mean(comparison) else "from the worst (0) to the best (1)"
     figure.update_yaxes(title_text=f"{what} ({phase} items)")
-    return _styled(figure, height=440)
+    return styled(figure, height=440)
 
 
-def _styled(figure: go.Figure, *, height: int) -> go.Figure:
+def styled(figure: go.Figure, *, height: int) -> go.Figure:
+    """The figure in the dress of all our pages."""
     axis = {
         "gridcolor": GRID,
         "zeroline": False,

@@ -29,12 +29,26 @@ class Evaluator(Protocol):
 
 
 def attempt(evaluator: Evaluator, job: Job) -> Result:
-    """Run the job; what goes wrong in it is its result, not an exception."""
+    """Run the job; what goes wrong in it is its result, not an exception.
+
+    An interrupt of the process is no fault of the candidate, even if a library has made an error
+    of it: it is raised.
+    """
     try:
         return _finite(evaluator.run(job))
     except Exception as error:  # a candidate that cannot be evaluated must not end the search
+        if (interrupt := _interrupt_behind(error)) is not None:
+            raise interrupt from error
         reason = next(word for kind, word in REASONS if isinstance(error, kind))
         return failure(job, reason, f"{type(error).__name__}: {error}", evaluator.name)
+
+
+def _interrupt_behind(error: BaseException) -> BaseException | None:
+    """What is no `Exception` among the causes of an error."""
+    cause: BaseException | None = error
+    while isinstance(cause, Exception):
+        cause = cause.__cause__ or cause.__context__
+    return cause
 
 
 def failure(job: Job, reason: str, message: str, worker: str) -> Failure:

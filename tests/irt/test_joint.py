@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from evomerge.irt.joint import joint_batch
+from evomerge.irt.local import gains
 from evomerge.irt.traits import Traits, best_items, normal_nodes
 
 
@@ -22,8 +23,8 @@ def test_one_item_is_the_one_with_the_largest_gain(traits: Traits) -> None:
     rng = np.random.default_rng(1)
     for _ in range(20):
         seen, right = rng.random((2, 40)) < 0.3
-        gains = traits.gains(seen[None], right[None])
-        expected = best_items(gains, seen[None], 1)[0]
+        alone = gains(traits, seen[None], right[None])
+        expected = best_items(alone, seen[None], 1)[0]
         assert joint_batch(traits, seen, right, 1).tolist() == expected.tolist()
 
 
@@ -33,7 +34,7 @@ def test_items_come_from_both_skills_where_the_gains_alone_would_take_one() -> N
     slopes[:15, 0], slopes[15:, 1] = 2.0, 1.9
     traits = traits_of(slopes, np.zeros(30))
     nothing = np.zeros(30, dtype=bool)
-    alone = best_items(traits.gains(nothing[None], nothing[None]), nothing[None], 6)[0]
+    alone = best_items(gains(traits, nothing[None], nothing[None]), nothing[None], 6)[0]
     together = joint_batch(traits, nothing, nothing, 6)
     assert (alone < 15).sum() == 6
     assert (together < 15).sum() == 3
@@ -47,10 +48,10 @@ def test_a_batch_tells_more_than_the_items_that_are_best_alone(traits: Traits) -
     for _ in range(60):
         node = rng.integers(len(traits.nodes))
         right = rng.random(40) < traits.right[node]
-        gains = traits.gains(seen[None], right[None])
+        alone = gains(traits, seen[None], right[None])
         batches = {
             "together": joint_batch(traits, seen, right, 10),
-            "alone": best_items(gains, seen[None], 10)[0],
+            "alone": best_items(alone, seen[None], 10)[0],
         }
         for name, batch in batches.items():
             asked = seen.copy()

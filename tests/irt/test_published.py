@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from evomerge.errors import ScoringError
+from evomerge.irt.fitting import fit_traits
 from evomerge.irt.published import Anchors, Generalised, MpIrt, PIrt
-from evomerge.irt.traits import Traits, fit_traits
+from evomerge.irt.traits import Traits
 
 
 @pytest.fixture(scope="module")

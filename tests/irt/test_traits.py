@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from mirt import fit_mirt, fscores
 
 from evomerge.errors import ScoringError
+from evomerge.irt.fitting import cloud, fit_traits
 from evomerge.irt.local import gains
 from evomerge.irt.precision import parameter_errors
-from evomerge.irt.traits import Traits, best_items, cloud, fit_traits, normal_nodes, with_histogram
+from evomerge.irt.traits import Traits, best_items, normal_nodes, with_histogram
 
 
 def traits_of(

@@ -98,3 +98,26 @@ def test_a_run_is_not_resumed_with_another_text(tmp_path: Path, tiny_zoo: TinyZo
     write_jsonl(tmp_path / "docs.jsonl", sentences(31))
     with pytest.raises(ModelError, match="task:text:wiki changed since the run started"):
         resume_run(tmp_path / "run")
+
+
+def test_what_has_no_item_bank_is_asked_the_same_items_of_every_candidate(
+    tmp_path: Path, tiny_zoo: TinyZoo
+) -> None:
+    config = mixed(tmp_path, tiny_zoo, evaluations=40)
+    experiment = load_experiment(config, ("scoring.estimator=irt", "scoring.calibration=8"))
+    plan = make_plan(experiment, load_experiment_tasks(experiment))
+    asked = [plan.search_items(number) for number in (None, 0, 7, 12, 30)]
+    for benchmark in ("text:wiki", "text:near", "model"):
+        assert len({items[benchmark] for items in asked}) == 1
+    assert len(asked[1]["text:wiki"]) == 12
+    assert len({items["choice_search"] for items in asked}) > 1
+
+
+@pytest.mark.slow
+def test_a_run_with_item_banks_measures_texts_too(tmp_path: Path, tiny_zoo: TinyZoo) -> None:
+    config = mixed(tmp_path, tiny_zoo, evaluations=16)
+    banks = ("scoring.estimator=irt", "scoring.calibration=8", "scoring.items=10")
+    assert run_experiment(config, banks, tmp_path / "run") == 0
+    baselines = front_json(tmp_path / "run")["baselines"]
+    assert baselines["red"]["objectives"]["near"]["mean"] < 1e-9
+    assert status_of(tmp_path / "run")["n_failed"] == 0

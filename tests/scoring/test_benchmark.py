@@ -36,7 +36,7 @@ def test_benchmarks_load_whatever_the_working_directory(
     monkeypatch.chdir(tmp_path)
     benchmarks = load_benchmarks(tiny_zoo.test_tasks, tasks_path=tiny_zoo.tasks_path, num_fewshot=1)
     words, choice = (benchmarks[name] for name in tiny_zoo.test_tasks)
-    assert (words.n_items, words.metric, words.filter) == (60, "exact_match", "none")
+    assert (words.n_items, words.metric, words.metrics[0].filter) == (60, "exact_match", "none")
     assert (choice.n_items, choice.metric, choice.output_type) == (60, "acc", "multiple_choice")
     assert words.num_fewshot == choice.num_fewshot == 1
     assert [len(requests) for requests in choice.requests] == [4] * 60
@@ -45,8 +45,8 @@ def test_benchmarks_load_whatever_the_working_directory(
 def test_scoring_copies_leaves_the_requests_untouched(tiny_zoo: TinyZoo) -> None:
     benchmark = load_benchmarks(["words_test"], tasks_path=tiny_zoo.tasks_path)["words_test"]
     target = str(benchmark.documents[3]["target"])
-    assert [benchmark.value(3, [target]) for _ in range(2)] == [1.0, 1.0]
-    assert benchmark.value(3, [target + "?"]) == 0.0
+    assert [benchmark.values(3, [target]) for _ in range(2)] == [{"words_test": 1.0}] * 2
+    assert benchmark.values(3, [target + "?"]) == {"words_test": 0.0}
     assert benchmark.requests[3][0].resps == []
 
 
@@ -61,7 +61,7 @@ def test_a_benchmark_can_travel_to_a_machine_that_has_none_of_its_files(
     arguments = [[request.args for request in requests] for requests in there.requests]
     assert arguments == [[request.args for request in item] for item in benchmark.requests]
     for responses in _some_responses(benchmark):
-        assert there.value(5, responses) == benchmark.value(5, responses)
+        assert there.values(5, responses) == benchmark.values(5, responses)
     assert benchmark.task.dataset is not None
 
 
@@ -70,6 +70,19 @@ def _some_responses(benchmark: Benchmark) -> list[list[object]]:
         return [[benchmark.documents[5]["target"]], ["something else"]]
     n = len(benchmark.requests[5])
     return [[(-float(k != best), False) for k in range(n)] for best in range(n)]
+
+
+@pytest.mark.parametrize("change", ["ignore_case: true", "regexes_to_ignore: ['a']"])
+def test_other_rules_are_another_benchmark_and_another_folder_is_not(
+    tasks: Path, tiny_zoo: TinyZoo, change: str
+) -> None:
+    def digest(path: Path) -> str:
+        return load_benchmarks(["words_test"], tasks_path=path)["words_test"].digest
+
+    before = digest(tasks)
+    assert before == digest(tiny_zoo.tasks_path)
+    replace(tasks / "words_test.yaml", "higher_is_better", f"{change}\n    higher_is_better")
+    assert digest(tasks) != before
 
 
 def test_a_metric_can_be_chosen_with_its_filter(tiny_zoo: TinyZoo) -> None:

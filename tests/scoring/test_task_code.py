@@ -101,8 +101,8 @@ def test_a_metric_may_be_code(tiny_zoo: TinyZoo, tasks: Path) -> None:
     )
     benchmark = load_benchmarks(["words_test"], tasks_path=tasks, permissions=ALLOWED)["words_test"]
     assert benchmark.metric == "is_long"
-    assert benchmark.value(0, ["a very long answer"]) == 1.0
-    assert benchmark.value(0, [""]) == 0.0
+    assert benchmark.values(0, ["a very long answer"]) == {"words_test": 1.0}
+    assert benchmark.values(0, [""]) == {"words_test": 0.0}
 
 
 def test_code_travels_to_a_machine_that_has_not_its_file(tasks: Path, tmp_path: Path) -> None:
@@ -146,6 +146,17 @@ def test_code_is_imported_by_nobody_who_may_not(tasks: Path) -> None:
         load_benchmarks(["words_test"], tasks_path=tasks)
     assert len(check_benchmarks(["words_test"], tasks_path=tasks)) == 1
     assert check_benchmarks(["words_test"], tasks_path=tasks, permissions=ALLOWED) == []
+
+
+def test_other_code_is_another_benchmark(tasks: Path) -> None:
+    def digest() -> str:
+        loaded = load_benchmarks(["words_test"], tasks_path=tasks, permissions=ALLOWED)
+        return loaded["words_test"].digest
+
+    before = digest()
+    assert digest() == before
+    (tasks / "utils.py").write_text(CODE.replace("[aeiou]", "[aeiouy]"))
+    assert digest() != before
 
 
 @pytest.mark.parametrize(

