@@ -3,10 +3,12 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
-from evomerge import __version__
+import evomerge
 from evomerge.merge.methods import LINEAR, TASK_ARITHMETIC
 from evomerge.records import Recipe, measure_key
 from evomerge.run.plan import Plan
@@ -88,7 +90,19 @@ def scoring_parts(plan: Plan) -> Parts:
         "batch_size": scoring.batch_size,
         "threads": scoring.threads,
         "versions": {name: known for name, known in versions().items() if name in code},
+        "code": code_digest(),
     }
+
+
+@cache
+def code_digest() -> str:
+    """A digest of our own code that a score depends on, which a version alone does not tell."""
+    package = Path(evomerge.__file__).parent
+    digest = hashlib.sha256()
+    for room in ("checkpoint", "merge", "scoring", "workers"):
+        for path in sorted((package / room).rglob("*.py")):
+            digest.update(f"{path.relative_to(package).as_posix()}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def reference_digest(plan: Plan, benchmark: str) -> str:
@@ -99,7 +113,7 @@ def reference_digest(plan: Plan, benchmark: str) -> str:
 def versions() -> dict[str, str]:
     """The versions of the packages that a score depends on."""
     names = ("torch", "transformers", "lm_eval", "numpy", "pymoo", "safetensors")
-    return {"evomerge": __version__, **{name: version(name) for name in names}}
+    return {"evomerge": evomerge.__version__, **{name: version(name) for name in names}}
 
 
 def _coefficients(recipe: Recipe, *, expert: int) -> Iterator[float]:
