@@ -13,9 +13,9 @@ def person_fit(traits: Traits, seen: BoolArray, right: BoolArray) -> FloatArray:
         l_z = (l − E[l]) / √Var[l],  l = Σ_seen y log p + (1 − y) log(1 − p)
 
     of Drasgow, Levine and Williams (1985), https://doi.org/10.1111/j.2044-8317.1985.tb00817.x, with
-    p = E[P] given all answers (`local.around`). Where the model holds it is narrower than a standard
-    normal and rather above zero, as the answers made p; far below zero where hard items are right
-    and easy ones wrong.
+    p = E[P] given all answers (`local.around`). Where the model holds it is rather above zero and
+    narrower than a standard normal, as the answers made p; far below zero where hard items are
+    right and easy ones wrong.
     """
     share = np.asarray(around(traits, seen, right).share, dtype=np.float64)
     p = np.clip(share, 1e-6, 1.0 - 1e-6)
