@@ -25,8 +25,8 @@ from evomerge.irt.trait_bank import TraitBank
 from evomerge.records import Estimate, TaskScores
 
 N_ROUNDS = 4
-"""Batches in which the chosen items are asked. On the zoo four cost no more than one, eight a third
-more; chosen jointly (`joint_batch`), four are as good as eight chosen item by item."""
+"""Batches in which the chosen items are asked: chosen jointly, four do as well as many small ones,
+which would waste the forward pass (eight cost a third more on the zoo, four hardly anything)."""
 
 FEWEST_FRESH = 2
 """Random items that can correct a model."""
