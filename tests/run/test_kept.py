@@ -192,6 +192,13 @@ def test_another_version_of_a_package_finds_nothing(
     assert not is_found(config, "red")
 
 
+def test_other_code_finds_nothing(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep(config, "red")
+    assert is_found(config, "red")
+    monkeypatch.setattr("evomerge.run.identity.code_digest", lambda: "edited since")
+    assert not is_found(config, "red")
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-30])
 
