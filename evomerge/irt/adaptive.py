@@ -25,7 +25,7 @@ from evomerge.irt.estimator import (
     require_seen,
 )
 from evomerge.irt.fitting import N_TRAITS, fit_traits
-from evomerge.irt.local import gains
+from evomerge.irt.local import around, gains
 from evomerge.irt.traits import Traits, best_items
 
 N_COMMON = 10
@@ -169,7 +169,7 @@ class Adaptive:
         """
         random = np.zeros_like(seen)
         random[:, common] = seen[:, common]
-        predictions = self.traits.predictions(seen, right)
+        predictions = np.asarray(around(self.traits, seen, right).share, dtype=np.float64)
         design = Difference(predictions).estimates(random, right)
         model = self.estimates(seen, right)
         return np.asarray((model.mean - design.mean) / np.hypot(model.se, design.se))

@@ -14,6 +14,9 @@ from evomerge.errors import ScoringError
 from evomerge.irt.estimator import BoolArray, FloatArray
 from evomerge.records import Estimate, TaskScores
 
+N_LEADERS = 64
+"""Points that all others are compared with first when a front is sought."""
+
 
 def paired_difference(one: TaskScores, other: TaskScores, n_items: int) -> Estimate:
     """By how much one candidate's mean exceeds the other's, from the items that both answered.
@@ -95,11 +98,31 @@ def front_probabilities(
         )
     on_front = np.zeros(len(means))
     for _ in range(n_draws):
-        drawn = means + ses * rng.normal(size=means.shape)
-        no_worse = (drawn[:, None] >= drawn[None]).all(axis=2)  # (better, worse)
-        better = (drawn[:, None] > drawn[None]).any(axis=2)
-        on_front += ~(no_worse & better).any(axis=0)
+        on_front += _on_front(means + ses * rng.normal(size=means.shape))
     return on_front / n_draws
+
+
+def _on_front(points: FloatArray) -> BoolArray:
+    """Which points no other dominates, `(n,)`.
+
+    Most are dominated by some of the points with the largest sums already; what one of these
+    dominates is dominated by them too, so that only the rest must be compared among themselves.
+    """
+    leaders = points[np.argsort(-points.sum(axis=1))[:N_LEADERS]]
+    left = np.flatnonzero(~_dominated(points, leaders))
+    on_front = np.zeros(len(points), dtype=bool)
+    on_front[left] = ~_dominated(points[left], points[left])
+    return on_front
+
+
+def _dominated(points: FloatArray, others: FloatArray) -> BoolArray:
+    """Which points one of the others dominates, `(n,)`."""
+    no_worse = np.ones((len(others), len(points)), dtype=bool)
+    better = np.zeros((len(others), len(points)), dtype=bool)
+    for mine, theirs in zip(points.T, others.T, strict=True):
+        no_worse &= theirs[:, None] >= mine
+        better |= theirs[:, None] > mine
+    return np.asarray((no_worse & better).any(axis=0))
 
 
 def undecided(probabilities: FloatArray, *, low: float = 0.05, high: float = 0.95) -> BoolArray:

@@ -72,7 +72,7 @@ def mode(traits: Traits, seen: BoolArray, right: BoolArray) -> tuple[Floats, Flo
 
     Fisher scoring; the prior is normal, with the mean and covariance of the nodes.
     """
-    centre, precision = _normal_prior(traits)
+    centre, precision = traits.normal_prior
     found = np.tile(centre, (len(seen), 1))
     moving = np.arange(len(seen))
     for _ in range(N_STEPS):
@@ -101,13 +101,6 @@ def _slope_and_curvature(
     gradient = np.asarray((weight * (right - share)) @ slopes, dtype=np.float64)
     shape = (*abilities.shape, abilities.shape[1])
     return gradient, ((weight * steepness) @ _products(slopes)).reshape(shape)
-
-
-def _normal_prior(traits: Traits) -> tuple[FloatArray, FloatArray]:
-    weights, nodes = np.exp(traits.log_prior), np.asarray(traits.nodes, dtype=np.float64)
-    centre = np.asarray(weights @ nodes / weights.sum())
-    spread = np.atleast_2d(np.cov(nodes, rowvar=False, aweights=weights))
-    return centre, np.asarray(np.linalg.inv(spread + 1e-6 * np.eye(len(centre))), np.float64)
 
 
 def _products(slopes: Floats) -> Floats:

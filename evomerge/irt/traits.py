@@ -74,6 +74,14 @@ class Traits:
         """P of each item for a model that nothing is known of, `(J,)`."""
         return np.asarray(np.exp(self.log_prior) @ self.right)
 
+    @cached_property
+    def normal_prior(self) -> tuple[FloatArray, FloatArray]:
+        """The abilities' mean `(D,)`, and the inverse of their covariance `(D, D)`."""
+        weights, nodes = np.exp(self.log_prior), np.asarray(self.nodes, dtype=np.float64)
+        centre = np.asarray(weights @ nodes / weights.sum())
+        spread = np.atleast_2d(np.cov(nodes, rowvar=False, aweights=weights))
+        return centre, np.asarray(np.linalg.inv(spread + 1e-6 * np.eye(len(centre))), np.float64)
+
     def _logits(self, abilities: Floats) -> Floats:
         slopes, intercepts = (x.astype(abilities.dtype) for x in (self.slopes, self.intercepts))
         return np.clip(abilities @ slopes.T + intercepts, -30.0, 30.0)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from lm_eval.api.task import ConfigurableTask
 from numpy.typing import NDArray
 
 from evomerge.errors import ScoringError
@@ -45,6 +46,13 @@ def own_results(benchmark: Benchmark, item: int, answer: Answer) -> dict[str, It
         for metric in benchmark.metrics
         if metric.is_ours
     }
+
+
+def judges_by_own_code(benchmark: Benchmark) -> bool:
+    """Whether a task turns responses into metrics by code of its own, not by lm-eval's rules."""
+    task = benchmark.task
+    by_lm_eval = type(task).process_results is ConfigurableTask.process_results
+    return not by_lm_eval or task.config.process_results is not None
 
 
 def right_choices(benchmark: Benchmark, item: int) -> tuple[int, ...]:

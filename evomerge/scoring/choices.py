@@ -5,11 +5,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from lm_eval.api.task import ConfigurableTask
 from lm_eval.filters.selection import TakeFirstFilter
 from numpy.typing import NDArray
 
-from evomerge.scoring.answers import Answer, Results, results_of, right_choices, share_of_right
+from evomerge.scoring.answers import (
+    Answer,
+    Results,
+    judges_by_own_code,
+    results_of,
+    right_choices,
+    share_of_right,
+)
 from evomerge.scoring.benchmark import Benchmark
 from evomerge.scoring.forward import rounding
 from evomerge.scoring.likelihoods import LikelihoodPass
@@ -164,11 +170,9 @@ class ContinuationScorer:
 
 def follows_the_rules(benchmark: Benchmark) -> bool:
     """Whether lm-eval's own rules turn the first of the responses into the metrics."""
-    task = benchmark.task
     return (
-        type(task).process_results is ConfigurableTask.process_results
-        and task.config.process_results is None
-        and task.config.repeats == 1
+        not judges_by_own_code(benchmark)
+        and benchmark.task.config.repeats == 1
         and all(
             benchmark.steps_of(metric.filter) == (TakeFirstFilter,)
             for metric in benchmark.metrics

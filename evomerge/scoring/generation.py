@@ -40,9 +40,8 @@ class GenerationScorer:
         self._judge = Judge(benchmark, self._limits)
         self._foretell = AnswerPass(resident, tokens, self._limits)
         self._decoder = Decoder(resident, self._lm, self._limits, self._lm.batch_size)
-        self._needs_likelihood = any(
-            metric.name == "log_likelihood" for metric in benchmark.metrics
-        )
+        wanted = [metric.name == "log_likelihood" for metric in benchmark.metrics]
+        self._needs_likelihood, self._needs_answer = any(wanted), not all(wanted)
         # Where the text itself is wanted, most answers would have to be decoded after all.
         self._foretells = self._needs_likelihood or not self._judge.needs_text
         self._settled = lru_cache(maxsize=100_000)(self._judge_beginning)
@@ -112,6 +111,8 @@ class GenerationScorer:
 
     def _judge_beginning(self, item: int, said: tuple[int, ...]) -> Settled | None:
         """What is known of an item whose answer begins with these tokens; None if not enough."""
+        if not self._needs_answer:
+            return {}, Answer([])
         limits = self._limits
         ended = bool(said) and said[-1] in limits.end_tokens
         if not said or limits.special.intersection(said[:-1] if ended else said):

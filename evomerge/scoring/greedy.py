@@ -20,6 +20,7 @@ from lm_eval.filters.selection import TakeFirstFilter
 from torch import Tensor
 from transformers.cache_utils import Cache
 
+from evomerge.scoring.answers import judges_by_own_code
 from evomerge.scoring.benchmark import Benchmark
 from evomerge.scoring.forward import (
     REFUSALS,
@@ -180,6 +181,7 @@ def _is_match(benchmark: Benchmark, metric: Metric) -> bool:
     return (
         metric.name == "exact_match"
         and not metric.is_ours
+        and not judges_by_own_code(benchmark)
         and not task._metric_fn_kwargs["exact_match"]
         and not task.multiple_target
         and task.config.doc_to_choice is None

@@ -100,3 +100,17 @@ def test_the_probability_of_the_best_of_two_is_that_of_their_difference() -> Non
 def test_candidates_without_a_number_are_refused(means, ses, message: str) -> None:
     with pytest.raises(ScoringError, match=message):
         front_probabilities(np.array(means), np.array(ses), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("n_objectives", [1, 2, 3, 4])
+def test_of_many_exact_scores_those_that_no_other_dominates_are_on_the_front(
+    n_objectives: int,
+) -> None:
+    points = np.random.default_rng(0).integers(0, 9, (150, n_objectives)).astype(float)
+    exact = np.zeros_like(points)
+    found = front_probabilities(points, exact, np.random.default_rng(0), n_draws=1)
+    expected = [
+        not any((other >= point).all() and (other > point).any() for other in points)
+        for point in points
+    ]
+    assert found.tolist() == [float(stays) for stays in expected]

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evomerge.records import Bound, Candidate, Estimate, Evaluation, GroupRecipe, Recipe
@@ -29,6 +29,7 @@ def numbers(found: list[Evaluation]) -> list[int]:
     return [one.candidate.number for one in found]
 
 
+@settings(deadline=None, max_examples=40)
 @given(scores)
 def test_the_front_comes_first_then_others_up_to_twice_its_size(
     results: list[tuple[int, int]],

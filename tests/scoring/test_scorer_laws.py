@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from evomerge.records import Permissions
 from evomerge.scoring.benchmark import Benchmark, load_benchmarks
 from evomerge.scoring.resident import ResidentModel
 from evomerge.scoring.scorer import Mode, Scorer
@@ -115,3 +116,25 @@ def test_lengths_are_of_the_tokens_before_the_end(
         assert len(tokenizer.decode(answer[: int(length)], skip_special_tokens=True)) >= len(text)
         shorter = answer[: max(0, int(length) - 1)]
         assert not text or len(tokenizer.decode(shorter, skip_special_tokens=True)) < len(text)
+
+
+def test_a_task_that_judges_by_its_own_code_is_judged_by_it(
+    tmp_path: Path, tiny_zoo: TinyZoo, resident: ResidentModel
+) -> None:
+    for source in tiny_zoo.tasks_path.glob("words_*"):
+        text = source.read_text()
+        if source.suffix == ".yaml":
+            text += "process_results: !function judging.judged\n"
+        (tmp_path / source.name).write_text(text)
+    (tmp_path / "judging.py").write_text(
+        "def judged(document, results):\n"
+        '    return {"exact_match": results[0] != document["target"]}\n'
+    )
+    own = load_benchmarks(
+        ["words_test"], tasks_path=tmp_path, permissions=Permissions(task_code=True)
+    )
+    theirs = load(tiny_zoo.tasks_path, "words_test", "exact_match")
+    judged = Scorer(resident, own).score("words_test", range(20))["words_test"].values
+    usual = Scorer(resident, theirs).score("words_test", range(20))["words_test:exact_match"].values
+    assert list(judged) == [1.0 - value for value in usual]
+    assert 0.0 < sum(judged) < 20.0
