@@ -2,10 +2,10 @@
 
     python experiments/benchmarks/quickstart/run.py [--seeds 5] [--out DIR] [--json]
 
-For each seed: the member that the search items choose (the report's star) and the best of the
-front, each against its strongest rival among the experts and the uniform average, on the mean of
-the objectives over the test items. The lower bound is that of the paired 95 % interval: items are
-the pairs, objectives are averaged, the standard error is √(Σ s²/n) / n_objectives.
+For each seed: the member that search and selection items choose (the report's star) and the best of
+the front, each against its strongest rival among the experts and the uniform average, on the mean
+of the objectives over the test items. The lower bound is that of the paired 95 % interval: items
+are the pairs, objectives are averaged, the standard error is √(Σ s²/n) / n_objectives.
 """
 
 import argparse
