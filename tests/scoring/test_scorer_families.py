@@ -76,7 +76,7 @@ def assert_texts_agree(scores: Mapping[str, TaskScores], rows: list[dict[str, An
     assert list(scores["words_test:exact_match"].values) == [row["exact_match"] for row in rows]
     texts = [row["resps"][0][0] for row in rows]
     assert list(scores["words_test:agreement"].values) == [digest_of(text) for text in texts]
-    assert len(set(texts)) > N_ITEMS // 2
+    assert len(set(texts)) > 2  # else agreement would say little
 
 
 def assert_all_agrees(
