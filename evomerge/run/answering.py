@@ -239,6 +239,6 @@ def responses_to(
         raise CalibrationError(
             f"model {names[model]} has {matrix[model, place]:g} on item {items[place]} of task "
             f"{task}, expected 0 or 1; an item bank needs a metric that is right or wrong, such as "
-            "acc or exact_match: keep the estimator `mean` for this task"
+            "acc or exact_match"
         )
     return Responses(tuple(names), items, matrix)

@@ -12,6 +12,9 @@ from evomerge.records import measure_key
 SUFFIX = ".bank.json"
 """What the file of a task's item bank is called after the task."""
 
+REFUSAL_SUFFIX = ".no-bank.txt"
+"""What the file is called after the task that says why a calibration gave it no bank."""
+
 WITHOUT_BANK = ("scoring.estimator=mean", "scoring.bank=null")
 """Overrides for commands on banks: an experiment may name the folder that is about to be filled."""
 
@@ -21,6 +24,8 @@ GRADED_METRICS = ("log_likelihood", "output_length", "agreement")
 
 def given_banks(experiment: Experiment, fingerprints: Mapping[str, str]) -> dict[str, TraitBank]:
     """The banks of the experiment's search tasks in the folder that it names; none without one.
+
+    Nor of a task that `evomerge calibrate` found to allow none.
 
     Args:
         fingerprints: digests of the tasks as they are now, by `task:<name>`.
@@ -33,7 +38,11 @@ def given_banks(experiment: Experiment, fingerprints: Mapping[str, str]) -> dict
         return {}
     tasks = tuple(banked_measures(experiment))
     _require(folder, tasks)
-    banks = {task: read_trait_bank(folder / f"{task}{SUFFIX}") for task in tasks}
+    banks = {
+        task: read_trait_bank(folder / f"{task}{SUFFIX}")
+        for task in tasks
+        if task not in refusals(folder)
+    }
     for task, bank in banks.items():
         if bank.task != task:
             raise CalibrationError(
@@ -42,6 +51,17 @@ def given_banks(experiment: Experiment, fingerprints: Mapping[str, str]) -> dict
             )
         bank.require(fingerprints[f"task:{task}"])
     return banks
+
+
+def refusals(folder: Path) -> dict[str, str]:
+    """Why tasks have no bank in a folder, where `evomerge calibrate` found that they allow none."""
+    paths = sorted(folder.glob(f"*{REFUSAL_SUFFIX}"))
+    found = {path.name.removesuffix(REFUSAL_SUFFIX): path for path in paths}
+    return {
+        task: path.read_text(encoding="utf-8").strip()
+        for task, path in found.items()
+        if not (folder / f"{task}{SUFFIX}").exists()
+    }
 
 
 def check_banks(experiment: Experiment, located: Located) -> Iterator[Problem]:
@@ -72,7 +92,8 @@ def banked_measures(experiment: Experiment) -> dict[str, str]:
 
 def _require(folder: Path, tasks: Sequence[str]) -> None:
     there = sorted(path.name.removesuffix(SUFFIX) for path in folder.glob(f"*{SUFFIX}"))
-    if missing := [task for task in tasks if task not in there]:
+    known = {*there, *refusals(folder)} if there else set()
+    if missing := [task for task in tasks if task not in known]:
         raise CalibrationError(
             f"{folder} has no item bank for {', '.join(missing)}, expected {missing[0]}{SUFFIX}; "
             f"it has banks for {', '.join(there) or 'no task'}: write one with "

@@ -10,7 +10,7 @@ from evomerge.journal.events import Calibrated
 from evomerge.journal.state import RunState
 from evomerge.records import Asker, Estimate, ItemScores, Measure, TaskScores, measure_key
 from evomerge.run.aggregating import aggregate
-from evomerge.run.banks import banked_measures, given_banks
+from evomerge.run.banks import banked_measures, given_banks, refusals
 from evomerge.run.estimates import Estimator, Objectives
 from evomerge.run.models import Models
 from evomerge.run.plan import Plan
@@ -116,10 +116,7 @@ class Calibration:
             CalibrationError: a bank that the experiment names cannot be used.
         """
         plan = self._plan
-        if plan.experiment.scoring.bank is None:
-            banks, notes = self._fitted()
-        else:
-            banks, notes = {**given_banks(plan.experiment, plan.fingerprints)}, {}
+        banks, notes = self._fitted() if plan.experiment.scoring.bank is None else self._given()
         for task, bank in banks.items():
             if bank is not None and (doubt := bank.estimator.doubt):
                 notes[task] = f"task {task}: {doubt}"
@@ -131,6 +128,13 @@ class Calibration:
         self._surveys = surveys_of(plan, self._record.state)
         for note in notes.values():
             self.on_note(note)
+
+    def _given(self) -> tuple[Banks, Notes]:
+        experiment = self._plan.experiment
+        banks: Banks = {**given_banks(experiment, self._plan.fingerprints)}
+        why = refusals(experiment.scoring.bank) if experiment.scoring.bank else {}
+        tasks = (task for task in banked_measures(experiment) if task in why)
+        return banks, {task: _keeps_the_mean(task, why[task]) for task in tasks}
 
     def _fitted(self) -> tuple[Banks, Notes]:
         models, fingerprints = self._models(), self._plan.fingerprints
@@ -144,7 +148,7 @@ class Calibration:
                 banks[task] = fit_trait_bank(task, items[task], responses, provenance)
             except ScoringError as error:
                 banks[task] = None
-                notes[task] = f"task {task} keeps the mean of its items: {error}"
+                notes[task] = _keeps_the_mean(task, str(error))
         return banks, notes
 
     def _models(self) -> list[ItemScores]:
@@ -154,6 +158,10 @@ class Calibration:
         ids = dict.fromkeys((*(r.digest for r in self._plan.baselines.values()), *first))
         results = (state.result(id_) for id_ in ids)
         return [result for result in results if isinstance(result, ItemScores)]
+
+
+def _keeps_the_mean(task: str, why: str) -> str:
+    return f"task {task} keeps the mean of its items: {why}"
 
 
 def alarms(plan: Plan, state: RunState) -> Iterator[str]:

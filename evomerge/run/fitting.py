@@ -9,10 +9,11 @@ from typing import Any
 
 from evomerge import __version__
 from evomerge.errors import CalibrationError, ScoringError
+from evomerge.irt.files import write_whole
 from evomerge.irt.models import AnswerModel
 from evomerge.irt.responses import Responses, write_responses
 from evomerge.irt.trait_bank import TraitBank, fit_trait_bank
-from evomerge.run.banks import SUFFIX
+from evomerge.run.banks import REFUSAL_SUFFIX, SUFFIX
 from evomerge.scoring.scorers import AnyBenchmark
 
 RESPONSES_SUFFIX = ".responses.csv"
@@ -52,6 +53,8 @@ def write_banks(
 ) -> dict[str, Any]:
     """Write a bank of each task that allows one, and its matrix; what came out, as JSON values.
 
+    Of a task that allows none a file says why, so that runs with the other banks know.
+
     Args:
         note: is told of every fit.
 
@@ -72,6 +75,8 @@ def write_banks(
         raise CalibrationError(
             "; ".join(f"no bank for {task}: {why}" for task, why in skipped.items())
         )
+    for task, why in skipped.items():
+        write_whole(folder / f"{task}{REFUSAL_SUFFIX}", f"{why}\n")
     return {"folder": str(folder.resolve()), "banks": rows, "skipped": skipped}
 
 

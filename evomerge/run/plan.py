@@ -114,7 +114,11 @@ class Plan:
         What it measures on any other benchmark is compared item by item, so that all candidates
         are asked the same.
         """
-        return frozenset(banked_measures(self.experiment)) if self.uses_banks else frozenset()
+        if not self.uses_banks:
+            return frozenset()
+        learns = self.experiment.scoring.bank is None
+        tasks = banked_measures(self.experiment)
+        return frozenset(task for task in tasks if learns or f"bank:{task}" in self.fingerprints)
 
     @property
     def n_calibration(self) -> int:

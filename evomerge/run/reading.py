@@ -66,6 +66,9 @@ def status_of(run_dir: Path) -> dict[str, Any]:
         "failures": state.failures,
         "messages": _messages(state),
         **_standing(past[-1] if past else None),
+        **(
+            _final_front(comparison(state, objectives, plan.baselines)) if state.is_rescored else {}
+        ),
     }
 
 
@@ -120,6 +123,11 @@ def _standing(last: Progress | None) -> dict[str, Any]:
         "n_front": last.n_front,
         "hypervolume": last.hypervolume,
     }
+
+
+def _final_front(final: Comparison) -> dict[str, Any]:
+    """Once fresh items have had their say, the front is no longer that of the search alone."""
+    return {"n_front": len(final.front) if final.is_feasible else 0}
 
 
 def _messages(state: RunState) -> list[str]:

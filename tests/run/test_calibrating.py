@@ -11,14 +11,17 @@ import numpy as np
 import pytest
 
 from evomerge.errors import CalibrationError, ModelError, UsageError
+from evomerge.irt.models import models_named
 from evomerge.irt.responses import Responses, read_responses, write_responses
 from evomerge.irt.trait_bank import read_trait_bank
 from evomerge.journal.spool import Spool
 from evomerge.records import Failure, ItemScores, Job, Recipe, Result
 from evomerge.run.answering import evaluate
+from evomerge.run.banks import refusals
 from evomerge.run.build import load_experiment_tasks
 from evomerge.run.calibrating import Wish, calibrate_tasks
 from evomerge.run.calibration_text import print_calibration
+from evomerge.run.fitting import Choice, write_banks
 from evomerge.run.start import run_experiment
 from evomerge.run.validate import load_experiment
 from tests.experiment import write_experiment
@@ -242,6 +245,17 @@ def test_too_few_models_make_no_bank(config: Path, matrix: Responses, tmp_path: 
     wish = Wish(("choice_search",), responses=tmp_path / "few.csv")
     with pytest.raises(CalibrationError, match="no bank for choice_search: 4 models answered, exp"):
         calibrate_tasks(config, (), tmp_path / "banks", wish)
+
+
+def test_a_task_that_allows_no_bank_leaves_a_file_that_says_why(
+    matrix: Responses, tmp_path: Path
+) -> None:
+    found = {"choice_search": matrix, "graded": CalibrationError("model base has 0.5 on item 0")}
+    choice = Choice(models_named(QUICK), seed=0)
+    provenance: dict[str, dict[str, str]] = {task: {} for task in found}
+    written = write_banks(tmp_path, found, provenance, choice, lambda _: None)
+    assert written["skipped"] == {"graded": "model base has 0.5 on item 0"}
+    assert refusals(tmp_path) == written["skipped"]
 
 
 class Losing:

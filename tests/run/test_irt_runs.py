@@ -1,6 +1,7 @@
 """Whole runs that estimate with item banks: fitted in the run, given as files, resumed, on Ray."""
 
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -187,6 +188,22 @@ def test_banks_that_are_missing_are_named_with_those_that_are_there(
     nothing = problem_with(config, "scoring.estimator=irt", "scoring.bank=/nowhere")
     assert "has no item bank for words_search, choice_search" in nothing
     assert "it has banks for no task" in nothing
+
+
+@pytest.mark.slow
+def test_a_task_that_calibration_gave_no_bank_keeps_the_mean_of_the_same_items(
+    config: Path, banks: Path, tmp_path: Path
+) -> None:
+    shutil.copy(banks / "words_search.bank.json", tmp_path)
+    (tmp_path / "choice_search.no-bank.txt").write_text("all models agree\n")
+    overrides = ("scoring.estimator=irt", f"scoring.bank={tmp_path}", "budget.evaluations=8")
+    assert run_experiment(config, overrides, tmp_path / "run") == 0
+    state, _ = read_run(tmp_path / "run")
+    why = "task choice_search keeps the mean of its items: all models agree"
+    assert state.calibrated.notes["choice_search"] == why
+    assert [*state.calibrated.banks] == ["words_search"]
+    [asked] = {items["choice_search"] for items in asked_items(tmp_path / "run").values()}
+    assert len(asked) == N_ASKED
 
 
 def test_banks_without_an_estimator_that_uses_them_are_pointed_out(

@@ -64,6 +64,7 @@ def test_the_front_is_chosen_by_search_and_fresh_items_together(config: Path) ->
     assert all(non_dominated([means(member, "pooled") for member in front["front"]]))
     best = [sum(means(member, "pooled")) for member in front["front"]]
     assert best == sorted(best, reverse=True)
+    assert status_of(run_dir)["n_front"] == len(front["front"])
     assert {id_ for id_, phase in state.results if phase == "test"} == {
         *(member["id"] for member in front["front"]),
         *(recipe.digest for recipe in plan.baselines.values()),
@@ -145,6 +146,7 @@ def test_a_candidate_that_fails_when_it_is_scored_again_leaves_the_front(
     front = front_json(tmp_path / "run")["front"]
     assert front
     assert unlucky not in {member["id"] for member in front}
+    assert status_of(tmp_path / "run")["n_front"] == len(front)
 
 
 @pytest.mark.slow
