@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
@@ -153,6 +153,15 @@ class TaskScores:
     def first(self, n: int) -> "TaskScores":
         """The results of the first `n` items."""
         return TaskScores(self.items[:n], self.values[:n], self.weights[:n])
+
+    def of(self, items: Collection[int]) -> "TaskScores":
+        """The results of these items, in the order that they have here."""
+        places = [place for place, item in enumerate(self.items) if item in items]
+        return TaskScores(
+            tuple(self.items[place] for place in places),
+            tuple(self.values[place] for place in places),
+            tuple(self.weights[place] for place in places) if self.weights else (),
+        )
 
     def then(self, more: "TaskScores") -> "TaskScores":
         """These results, followed by those of further items."""

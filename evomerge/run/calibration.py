@@ -33,19 +33,20 @@ def _objectives(plan: Plan, state: RunState, surveys: Mapping[str, Survey]) -> O
 
 
 def _estimators(plan: Plan, surveys: Mapping[str, Survey]) -> dict[str, Estimator]:
-    """By measure key: a survey of its own measure, and the random items for what else it asks."""
+    """By measure key: a survey of its own measure; what else it asks, on items that all have."""
     banked = banked_measures(plan.experiment)
     found: dict[str, Estimator] = {}
     for objective in plan.objectives:
         if survey := surveys.get(objective.search):
             key = measure_key(objective.search, objective.metric)
             is_own = key == banked[objective.search]
-            found[key] = survey if is_own else partial(_of_common, survey, objective.measure)
+            shared = frozenset(plan.order(objective.search, 0)[: plan.n_common])
+            found[key] = survey if is_own else partial(_of_shared, shared, objective.measure)
     return found
 
 
-def _of_common(survey: Survey, measure: Measure, scores: TaskScores) -> Estimate:
-    return aggregate(survey.common(scores), measure)
+def _of_shared(shared: frozenset[int], measure: Measure, scores: TaskScores) -> Estimate:
+    return aggregate(scores.of(shared), measure)
 
 
 def surveys_of(plan: Plan, state: RunState) -> dict[str, Survey]:

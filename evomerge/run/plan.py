@@ -126,6 +126,16 @@ class Plan:
         scoring = self.experiment.scoring
         return scoring.calibration if self.uses_banks and scoring.bank is None else 0
 
+    @cached_property
+    def mixed(self) -> frozenset[str]:
+        """The tasks with a bank that are also measured in a way that it is not about.
+
+        Such measures are means of the common items, which therefore stay the same.
+        """
+        own = banked_measures(self.experiment)
+        keys = {(objective.search, objective.key("search")) for objective in self.objectives}
+        return frozenset(task for task, key in keys if task in self.banked and key != own[task])
+
     @property
     def n_common(self) -> int:
         """How many items of each task all candidates of a generation are asked.
@@ -174,7 +184,7 @@ class Plan:
             self.items["search"][benchmark],
             generation,
             n_common=self.n_common,
-            rotation=self.rotation,
+            rotation=0.0 if benchmark in self.mixed else self.rotation,
         )
 
     def search_items(self, number: int | None) -> Items:

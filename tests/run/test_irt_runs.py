@@ -11,7 +11,7 @@ from evomerge.irt.trait_bank import TraitBank
 from evomerge.journal.events import Asked, Calibrated, Event, Scored
 from evomerge.journal.journal import Journal
 from evomerge.records import ItemScores
-from evomerge.run.calibration import surveys_of
+from evomerge.run.calibration import objectives_of, surveys_of
 from evomerge.run.directory import read_run
 from evomerge.run.forecast import forecast_of
 from evomerge.run.reading import front_json
@@ -109,6 +109,32 @@ def test_with_banks_from_files_nothing_is_calibrated_in_the_run(
         assert isinstance(result, ItemScores)
         survey = surveys_of(plan, state)["words_search"]
         assert survey(result.tasks["words_search"]).n == len(result.tasks["words_search"].items)
+
+
+@pytest.mark.slow
+def test_what_a_bank_is_not_about_is_measured_on_the_same_items_of_every_model(
+    tiny_zoo: TinyZoo, tmp_path: Path
+) -> None:
+    """Scored on all items or on few, in any generation: else luck of the items would decide."""
+    config = write_experiment(tmp_path, tiny_zoo, evaluations=20)
+    text = config.read_text().replace(
+        "objectives:\n", "objectives:\n  - {task: words_search, metric: output_length}\n"
+    )
+    config.write_text(text)
+    assert run_experiment(config, IRT, tmp_path / "run") == 0
+    state, plan = read_run(tmp_path / "run")
+    objectives = objectives_of(plan, state)
+    shared = set(plan.order("words_search", 0)[: plan.n_common])
+    results = [state.result(candidate.id) for candidate in state.candidates.values()]
+    for result in results:
+        assert isinstance(result, ItemScores)
+        scores = result.tasks["words_search:output_length"]
+        estimate = objectives.estimates(result)["words_search.output_length"]
+        values = [v for item, v in zip(scores.items, scores.values, strict=True) if item in shared]
+        assert shared <= set(scores.items)
+        assert estimate.mean == pytest.approx(sum(values) / len(shared))
+        assert estimate.n == len(shared)
+    assert plan.order("choice_search", 3) != plan.order("choice_search", 0)
 
 
 @pytest.mark.slow

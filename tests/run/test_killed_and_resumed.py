@@ -23,7 +23,7 @@ from tests.tiny import TinyZoo
 
 pytestmark = pytest.mark.slow
 
-N_EVALUATIONS = 48  # twelve generations of four
+N_EVALUATIONS = 96  # so many that ten kills find the search under way, however slow the watch
 N_KILLS = 10
 PATIENCE_S = 120.0
 
@@ -38,12 +38,13 @@ def events_of(run_dir: Path) -> list[Event]:
 
 
 def n_scored(run_dir: Path) -> int:
-    asked = {event.candidate_id for event in events_of(run_dir) if isinstance(event, Asked)}
+    events = events_of(run_dir)
+    asked = {event.candidate_id for event in events if isinstance(event, Asked)}
     return sum(
         isinstance(event, Scored)
         and event.scores.phase == "search"
         and event.scores.candidate_id in asked
-        for event in events_of(run_dir)
+        for event in events
     )
 
 
