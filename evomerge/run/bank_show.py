@@ -14,7 +14,7 @@ from evomerge.irt.files import write_whole
 from evomerge.irt.summary import BankSummary, summary_of
 from evomerge.irt.trait_bank import TraitBank, read_trait_bank
 from evomerge.records import NO_CODE, Permissions
-from evomerge.run.banks import WITHOUT_BANK
+from evomerge.run.banks import WITHOUT_BANK, banked_measures
 
 N_WORST = 10
 LONGEST = 200
@@ -156,11 +156,11 @@ def _texts(
 
     experiment = load_experiment(config, WITHOUT_BANK, permissions)
     benchmarks = load_experiment_tasks(experiment, permissions)
-    benchmark = benchmarks.get(bank.task)
-    if not isinstance(benchmark, Benchmark | TaskGroup):
+    benchmark, measures = benchmarks.get(bank.task), banked_measures(experiment)
+    if not isinstance(benchmark, Benchmark | TaskGroup) or bank.task not in measures:
         raise UsageError(
             f"{config} has no task {bank.task}, expected the experiment that the bank was fitted "
             f"for; it has {', '.join(benchmarks)}"
         )
-    bank.require(benchmark.digest)
+    bank.require(benchmark.digest_of(measures[bank.task]))
     return {item: benchmark.text(item) for item in items}

@@ -28,7 +28,7 @@ def given_banks(experiment: Experiment, fingerprints: Mapping[str, str]) -> dict
     Nor of a task that `evomerge calibrate` found to allow none.
 
     Args:
-        fingerprints: digests of the tasks as they are now, by `task:<name>`.
+        fingerprints: digests of what banks would be about now, by `items:<task>`.
 
     Raises:
         CalibrationError: a bank is missing, cannot be read, or was fitted to another task or items.
@@ -49,7 +49,7 @@ def given_banks(experiment: Experiment, fingerprints: Mapping[str, str]) -> dict
                 f"{folder / f'{task}{SUFFIX}'} is the item bank of task {bank.task}, expected that "
                 f"of {task}; give the file the name of its task, or calibrate {task}"
             )
-        bank.require(fingerprints[f"task:{task}"])
+        bank.require(fingerprints[f"items:{task}"])
     return banks
 
 

@@ -13,14 +13,14 @@ from evomerge.config.experiment import Experiment, Objective
 from evomerge.errors import ModelError, ScoringError
 from evomerge.merge.groups import layer_groups
 from evomerge.records import NO_CODE, Measure, Permissions, TensorInfo, measure_key
-from evomerge.run.banks import given_banks
+from evomerge.run.banks import banked_measures, given_banks
 from evomerge.run.dividing import divide
 from evomerge.run.estimates import AGREEMENT
 from evomerge.run.identity import reference_digest, versions
 from evomerge.run.needed import statistics_digests, statistics_paths
 from evomerge.run.plan import Plan
 from evomerge.run.texts import load_texts, model_benchmarks, references
-from evomerge.scoring.benchmark import load_benchmarks
+from evomerge.scoring.benchmark import TaskBenchmark, load_benchmarks
 from evomerge.scoring.resident import load_tokenizer, resolve_dtype
 from evomerge.scoring.scorers import AnyBenchmark
 from evomerge.user_cache import user_cache
@@ -75,7 +75,8 @@ def make_plan(experiment: Experiment, benchmarks: Mapping[str, AnyBenchmark]) ->
     measures = measures_of(experiment, benchmarks)
     models = fingerprint_models(experiment)
     tasks = {f"task:{name}": benchmark.digest for name, benchmark in benchmarks.items()}
-    banks = {f"bank:{task}": bank.digest for task, bank in given_banks(experiment, tasks).items()}
+    items = item_digests(experiment, benchmarks)
+    banks = {f"bank:{task}": bank.digest for task, bank in given_banks(experiment, items).items()}
     return Plan(
         experiment=experiment,
         groups=layer_groups(
@@ -86,10 +87,19 @@ def make_plan(experiment: Experiment, benchmarks: Mapping[str, AnyBenchmark]) ->
         ),
         items=division.items,
         dtype=dtype,
-        fingerprints=models | tasks | banks | statistics_digests(experiment, dtype, models),
+        fingerprints=models | tasks | items | banks | statistics_digests(experiment, dtype, models),
         measures=measures,
         notes=(*division.notes, *_unmodelled(experiment, measures)),
     )
+
+
+def item_digests(experiment: Experiment, benchmarks: Mapping[str, AnyBenchmark]) -> dict[str, str]:
+    """A digest of what an item bank of each task would be about, by `items:<task>`."""
+    return {
+        f"items:{task}": benchmark.digest_of(key)
+        for task, key in banked_measures(experiment).items()
+        if isinstance(benchmark := benchmarks[task], TaskBenchmark)
+    }
 
 
 class Measured(Protocol):

@@ -22,7 +22,13 @@ from evomerge.run.answering import (
     responses_to,
 )
 from evomerge.run.banks import WITHOUT_BANK, banked_measures
-from evomerge.run.build import load_experiment_tasks, make_plan, worker_resources, worker_spec
+from evomerge.run.build import (
+    item_digests,
+    load_experiment_tasks,
+    make_plan,
+    worker_resources,
+    worker_spec,
+)
 from evomerge.run.fitting import Choice, Found, Note, provenance_of, write_banks
 from evomerge.run.interrupt import interruptible, seen_through
 from evomerge.run.needed import needed
@@ -99,7 +105,7 @@ def calibrate_tasks(
             plan = make_plan(experiment, benchmarks)
             found = _asked(plan, tasks, measures, folder, wish, note)
             fingerprints = plan.fingerprints
-        provenance = provenance_of(tasks, fingerprints)
+        provenance = provenance_of(item_digests(experiment, tasks), fingerprints)
         return write_banks(folder, found, provenance, Choice(models, wish.seed), note)
 
 

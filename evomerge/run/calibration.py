@@ -144,7 +144,7 @@ class Calibration:
         items = self._plan.sorted_items("search")
         for task, key in banked_measures(self._plan.experiment).items():
             responses = [model.tasks[key].values for model in models]
-            provenance = {"fingerprint": fingerprints.get(f"task:{task}", "")}
+            provenance = {"fingerprint": fingerprints.get(f"items:{task}", "")}
             try:
                 banks[task] = fit_trait_bank(task, items[task], responses, provenance)
             except ScoringError as error:

@@ -14,7 +14,6 @@ from evomerge.irt.models import AnswerModel
 from evomerge.irt.responses import Responses, write_responses
 from evomerge.irt.trait_bank import TraitBank, fit_trait_bank
 from evomerge.run.banks import REFUSAL_SUFFIX, SUFFIX
-from evomerge.scoring.scorers import AnyBenchmark
 
 RESPONSES_SUFFIX = ".responses.csv"
 """What the file of a task's response matrix is called after the task."""
@@ -33,14 +32,14 @@ class Choice:
 
 
 def provenance_of(
-    benchmarks: Mapping[str, AnyBenchmark], fingerprints: Mapping[str, str]
+    items: Mapping[str, str], fingerprints: Mapping[str, str]
 ) -> dict[str, dict[str, str]]:
-    """What a bank of each task is about, apart from the responses."""
+    """What a bank of each task is about, apart from the responses; `items` by `items:<task>`."""
     models = {name: own for name, own in fingerprints.items() if name.startswith("model:")}
     versions = {"evomerge": __version__, **{name: version(name) for name in ("mirt", "numpy")}}
     return {
-        task: {"fingerprint": benchmark.digest, **models, **versions}
-        for task, benchmark in benchmarks.items()
+        name.removeprefix("items:"): {"fingerprint": digest, **models, **versions}
+        for name, digest in items.items()
     }
 
 

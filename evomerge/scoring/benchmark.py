@@ -114,12 +114,19 @@ class Benchmark:
     @property
     def digest(self) -> str:
         """A digest of every prompt, answer, rule and metric: what its scores depend on."""
+        return self._digest(self.metrics)
+
+    def digest_of(self, key: str) -> str:
+        """The same of one metric by its key, whatever else is measured of the items."""
+        return self._digest([metric for metric in self.metrics if metric.key == key])
+
+    def _digest(self, metrics: Iterable[Metric]) -> str:
         digest = hashlib.sha256(self.rules.encode())
         for document, requests in zip(self.documents, self.requests, strict=True):
             digest.update(repr(document).encode())
             for request in requests:
                 digest.update(repr(request.args).encode())
-        for metric in self.metrics:
+        for metric in metrics:
             digest.update(f"{metric.name},{metric.filter}".encode())
         return digest.hexdigest()
 

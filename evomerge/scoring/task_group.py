@@ -54,6 +54,13 @@ class TaskGroup:
             digest.update(part.digest.encode())
         return digest.hexdigest()
 
+    def digest_of(self, key: str) -> str:
+        """The same of one metric by its key, whatever else is measured of the items."""
+        digest = hashlib.sha256(repr(self.measures[key]).encode())
+        for part in self.parts:
+            digest.update(part.digest_of(key).encode())
+        return digest.hexdigest()
+
     def text(self, item: int) -> str:
         """What a document asks and what it takes for right, for the eye."""
         ((part, own, _),) = self.split([item])

@@ -42,6 +42,20 @@ def test_benchmarks_load_whatever_the_working_directory(
     assert [len(requests) for requests in choice.requests] == [4] * 60
 
 
+def test_the_digest_of_a_metric_does_not_know_the_others(tiny_zoo: TinyZoo) -> None:
+    """So that an item bank of it stays good when a task is measured in another way too."""
+
+    def choice(*metrics: str | None) -> Benchmark:
+        wanted = {"choice_test": metrics}
+        loaded = load_benchmarks(["choice_test"], tasks_path=tiny_zoo.tasks_path, metrics=wanted)
+        assert isinstance(loaded["choice_test"], Benchmark)
+        return loaded["choice_test"]
+
+    alone, both = choice(None), choice(None, "log_likelihood")
+    assert alone.digest_of("choice_test") == both.digest_of("choice_test") == alone.digest
+    assert both.digest_of("choice_test:log_likelihood") != alone.digest != both.digest
+
+
 def test_scoring_copies_leaves_the_requests_untouched(tiny_zoo: TinyZoo) -> None:
     benchmark = load_benchmarks(["words_test"], tasks_path=tiny_zoo.tasks_path)["words_test"]
     target = str(benchmark.documents[3]["target"])
