@@ -37,16 +37,19 @@ def progress_metrics(state: Progress) -> Iterator[Metric]:
 def member_values(member: Member, *, has_mean: bool = True) -> dict[str, float]:
     """The metrics of a member of the front by name: means, standard errors, numbers of items.
 
-    The mean over the objectives is there where it says something, and what is missing to the bounds
-    where there are some.
+    The mean over the objectives is there where it says something, before the others, since MLflow's
+    parallel coordinates begin with the first; and what is missing to the bounds where there are
+    some.
     """
-    values = {"violation": member.violation} if member.constraints else {}
+    values: dict[str, float] = {}
     for phase in PHASES:
         estimates = scores(member, phase)
-        values |= _estimate_values(phase, estimates)
         own = [estimates[name] for name in member.objectives if name in estimates]
         if has_mean and own:
             values[f"{phase}/mean"] = mean_estimate(own).mean
+        values |= _estimate_values(phase, estimates)
+    if member.constraints:
+        values["violation"] = member.violation
     return {key: value for key, value in values.items() if math.isfinite(value)}
 
 
