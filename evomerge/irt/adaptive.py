@@ -193,12 +193,7 @@ def fit_adaptive(
     Raises:
         ScoringError: an entry is missing or not 0 or 1, or there are fewer models than folds.
     """
-    answers = checked_responses(responses)
-    if len(answers) < N_FOLDS:
-        raise ScoringError(
-            f"{len(answers)} models answered, expected at least {N_FOLDS} to cross-validate an "
-            "estimator; calibrate on more models"
-        )
+    answers = answers_of_enough(responses)
     rng = np.random.default_rng(seed)
     folds = rng.permutation(len(answers)) % N_FOLDS
     within = tuple(sorted(size for size in sizes if N_COMMON <= size < answers.shape[1]))
@@ -211,6 +206,21 @@ def fit_adaptive(
                 errors[size].append(rows)
     validation = tuple(validation_of(size, np.concatenate(errors[size], axis=1)) for size in within)
     return Adaptive(fit_traits(answers, n_traits), validation, tuple(barred))
+
+
+def answers_of_enough(responses: ArrayLike) -> FloatArray:
+    """The responses `(n_models, J)`, checked, of models enough to cross-validate with.
+
+    Raises:
+        ScoringError: an entry is missing or not 0 or 1, or there are fewer models than folds.
+    """
+    answers = checked_responses(responses)
+    if len(answers) < N_FOLDS:
+        raise ScoringError(
+            f"{len(answers)} models answered, expected at least {N_FOLDS} to cross-validate an "
+            "estimator; calibrate on more models"
+        )
+    return answers
 
 
 def n_draws(n_models: int) -> int:

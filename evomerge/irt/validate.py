@@ -11,17 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from evomerge.errors import ScoringError
 from evomerge.irt.adaptive import (
     N_COMMON,
     N_FOLDS,
     SIZES,
     Adaptive,
+    answers_of_enough,
     n_draws,
     try_out,
     validation_of,
 )
-from evomerge.irt.estimator import FloatArray, checked_responses
+from evomerge.irt.estimator import FloatArray
 from evomerge.irt.models import AnswerModel
 from evomerge.irt.regression import Ridge
 
@@ -97,12 +97,7 @@ def choose_estimator(
     Raises:
         ScoringError: an entry is missing or not 0 or 1, or there are fewer models than folds.
     """
-    answers = checked_responses(responses)
-    if len(answers) < N_FOLDS:
-        raise ScoringError(
-            f"{len(answers)} models answered, expected at least {N_FOLDS} to cross-validate an "
-            "estimator; calibrate on more models"
-        )
+    answers = answers_of_enough(responses)
     validator = _Validator(answers, sizes, barred, seed)
     found = {model.name: validator.left_out(model, on_fit) for model in models}
     losses = np.array([result.loss for result in found.values()])
